@@ -18,6 +18,7 @@ _HOMES = {
     "CaiTRegressor": "regressor",
     "ImageClassifier": "image_classifier",
     "ImageRegressor": "image_regressor",
+    "ImageSeveralClassifier": "image_several",
     "create_model": "models",
     "get_variant": "variants",
     "preprocess": "preprocessing",

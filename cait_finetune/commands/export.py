@@ -107,7 +107,7 @@ def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
         run.build_preprocessing(),
         source.class_names,
         run.model.name,
-        run.postprocessing,
+        run.postprocessing.named(source.class_names),
         run=run_id(run.directory),
         weights=weights_mark(run.directory.best_checkpoint) or "",
         allow_flip=run.dataset.allow_flip,

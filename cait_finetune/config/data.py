@@ -83,6 +83,10 @@ class ColumnsConfig:
         "Columns of numbers, one for each target of task=regression. null: the number is in `label`.",
         None,
     )
+    labels: list[str] | None = key(
+        "Columns of a table, or features of a TFDS set, with one class each: the labels of task=several.",
+        None,
+    )
     separator: str = key("Text between the classes in a cell of `label`.", "|")
 
     def __post_init__(self) -> None:
@@ -166,6 +170,7 @@ class DatasetConfig:
             ("dataset.class_names", self.class_names),
             ("dataset.columns.classes", self.columns.classes),
             ("dataset.columns.targets", self.columns.targets),
+            ("dataset.columns.labels", self.columns.labels),
         ):
             if names is not None:
                 twice = [name for name in names if names.count(name) > 1]

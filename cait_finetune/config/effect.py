@@ -54,6 +54,7 @@ READ_BY = {
     },
     "task.name": {
         "task.alpha": ("regression",),
+        "loss.weights": ("several",),
     },
     "head.name": {
         "head.hidden": ("mlp",),
@@ -67,7 +68,7 @@ READ_BY = {
     },
 }
 #: Keys for which null is valid even if the chosen option reads them.
-_NULL_IS_A_VALUE = ("tuning.cache_dir", "tuning.alpha")
+_NULL_IS_A_VALUE = ("tuning.cache_dir", "tuning.alpha", "loss.weights")
 _WITHOUT_DEFAULT = ("tuning.pattern",)
 
 
@@ -244,6 +245,12 @@ CONDITIONS = (
         ("dataset.columns.split", "dataset.columns.weight", "dataset.columns.classes"),
         lambda config: config.dataset.source == "csv",
         "dataset=csv",
+        "Choose dataset=csv.",
+    ),
+    Condition(
+        ("dataset.columns.labels",),
+        lambda config: config.dataset.source in ("csv", "tfds", "digits"),
+        "dataset=csv, or a TFDS set",
         "Choose dataset=csv.",
     ),
     Condition(

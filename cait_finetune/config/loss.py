@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from cait_finetune.config.keys import check_keys, key
+from cait_finetune.errors import bad_value
 
 
 @dataclass
@@ -35,5 +37,18 @@ class LossConfig:
     clip: float | None = key("Negatives with a lower probability than this have no loss.", None,
                              low=0, high=1, open_high=True)  # fmt: skip
 
+    weights: list[float] | None = key(
+        "Weights of the labels of task=several in the loss, in the order of `dataset.columns.labels`. "
+        "null: 1 for each.", None,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         check_keys(self, "loss")
+        if self.weights is None:
+            return
+        if not all(math.isfinite(one) and one >= 0 for one in self.weights) or not any(
+            self.weights
+        ):
+            raise bad_value(
+                "loss.weights", self.weights, "numbers of 0 or more, at least one of them above 0"
+            )

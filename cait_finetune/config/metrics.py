@@ -17,6 +17,8 @@ METRIC_NAMES = {
     "rmse": "RMSE",
     "spearman": "Spearman",
 }
+#: The sign between a metric and the label that it measures.
+_OF = "/"
 #: The metrics that are no shares of 1: two in the unit of the target, and a correlation.
 _PLAIN = ("mae", "rmse", "spearman")
 
@@ -27,6 +29,37 @@ TOP5_FROM = 10
 OTHER_SCORES = (
     "images", "loss", "ece", "ece_calibrated", "loss_calibrated", "coverage", "targets", "intervals",
 )  # fmt: skip
+
+
+def of_label(name: str, label: str) -> str:
+    """Return the key of a metric that measures one label of several: ``top1/colour``."""
+    return f"{name}{_OF}{label}"
+
+
+def known_metrics(found: Iterable[str]) -> dict[str, str]:
+    """Return the display names of the keys in `found` that are our metrics: ``{"top1": "top-1"}``.
+
+    The metrics of all images come first, then those of single labels: ``top1/colour`` is
+    ``top-1 colour``.
+    """
+    names = list(found)
+    of_labels = [name for name in names if name.partition(_OF)[0] in METRIC_NAMES and _OF in name]
+    return {name: words for name, words in METRIC_NAMES.items() if name in names} | {
+        name: metric_words(name) for name in of_labels
+    }
+
+
+def further_scores(found: Iterable[str]) -> list[str]:
+    """Return the keys in `found` that are a caller's metrics."""
+    ours = (*METRIC_NAMES, *OTHER_SCORES)
+    return [name for name in found if name.partition(_OF)[0] not in ours]
+
+
+def metric_words(name: str) -> str:
+    """Return the display name of a metric: ``top-1``, or ``top-1 colour`` for one label."""
+    metric, _, label = name.partition(_OF)
+    words = METRIC_NAMES.get(metric, metric)
+    return f"{words} {label}" if label else words
 
 
 def check_metric_names(names: Iterable[object]) -> None:
@@ -57,7 +90,7 @@ def format_metrics(
     """
     shown = [metric, "top1"] if metric == "mean_per_class" else [metric]
     return ", ".join(
-        f"{METRIC_NAMES[name]} {format_value(name, metrics[name], (intervals or {}).get(name))}"
+        f"{metric_words(name)} {format_value(name, metrics[name], (intervals or {}).get(name))}"
         for name in shown
     )
 

@@ -127,6 +127,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "swa": ("average",),
     "wandb": ("logger",),
     "weights": ("model.weights",),
+    "weight": ("loss.class_weights",),
 }
 #: Options of other frameworks: the nearest option here, and how it differs.
 OPTIONS = {

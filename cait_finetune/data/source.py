@@ -14,7 +14,6 @@ from cait_finetune.data.targets.one_class import ONE_CLASS
 from cait_finetune.data.targets.target import Target
 
 SPLITS = ("train", "validation", "test")
-_SHOWN = 5  # targets in a line
 
 #: Maps each new split to the pairs (old split, rows of the old split) that it consists of.
 Selection = Mapping[str, Sequence[tuple[str, np.ndarray]]]
@@ -57,11 +56,7 @@ class Source(abc.ABC):
     def describe(self, name: str) -> list[str]:
         """Return lines for the user: classes and sizes of the set called `name`, then the notes."""
         sizes = ", ".join(f"{size:,} {split}" for split, size in self.sizes.items())
-        what = f"{len(self.class_names):,} classes"
-        if not self.target.has_classes:
-            shown = ", ".join(self.class_names[:_SHOWN]) + ", …" * (len(self.class_names) > _SHOWN)
-            what = f"target {shown}" if len(self.class_names) == 1 else f"targets {shown}"
-        return [f"data   {name}: {what}, {sizes}", *self.notes]
+        return [f"data   {name}: {self.target.described(self.class_names)}, {sizes}", *self.notes]
 
     @abc.abstractmethod
     def records(self, split: str) -> tf.data.Dataset:

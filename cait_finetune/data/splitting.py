@@ -126,7 +126,7 @@ def _of_each_class(
         )
     labels = source.target.strata(source.labels("train"))
     chosen = []
-    groups = len(source.class_names) if source.target.has_classes else int(labels.max()) + 1
+    groups = int(labels.max()) + 1
     for label in range(groups):
         rows = np.flatnonzero(labels == label)
         order = np.random.default_rng([seed, label]).permutation(len(rows))

@@ -13,6 +13,7 @@ from cait_finetune.data.targets.numbers import Numbers
 from cait_finetune.data.targets.one_class import ONE_CLASS
 from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value, suggest
+from cait_tf.label_groups import column_name
 
 _LABEL_KEYS = ("label", "labels")
 _ARRAYS = ("uint8", "uint16", "float16", "float32", "float64")  # types of an image's numbers
@@ -24,8 +25,10 @@ def find_keys(
     config: DatasetConfig,
     target: Target,
     channels: int = RGB,
-) -> tuple[str, str]:
+) -> tuple[str, str | tuple[str, ...]]:
     """Return the names of the image and the label feature: the configured or the usual names.
+
+    With `dataset.columns.labels` the second item lists the label features.
 
     Args:
         channels: channels of an image. If it is not 3, an array of numbers is an image, too.
@@ -36,6 +39,8 @@ def find_keys(
     """
     features = builder.info.features
     columns = config.columns
+    if columns.labels:
+        return _find_several(builder, config, target, channels)
     keys = builder.info.supervised_keys
     candidates = [keys] if isinstance(keys, tuple) and len(keys) == 2 else []
     candidates += [("image", label) for label in _LABEL_KEYS]
@@ -73,6 +78,33 @@ def is_array(feature: tfds.features.FeatureConnector) -> bool:
 
 def _is_picture(feature: tfds.features.FeatureConnector, channels: int) -> bool:
     return isinstance(feature, tfds.features.Image) or (channels != RGB and is_array(feature))
+
+
+def _find_several(
+    builder: tfds.core.DatasetBuilder, config: DatasetConfig, target: Target, channels: int
+) -> tuple[str, tuple[str, ...]]:
+    """Return the names of the image feature and of the features in `dataset.columns.labels`."""
+    features, labels = builder.info.features, tuple(config.columns.labels or ())
+    names = sorted(features)
+    for label in labels:
+        if label not in features or not target.is_label(features[label]):
+            fit = [name for name in names if target.is_label(features[name])]
+            raise bad_value(
+                "dataset.columns.labels",
+                label,
+                f"features of {builder.name} with one class: {', '.join(fit) or 'it has none'}",
+                suggest(label, fit),
+            )
+    image = config.columns.image or next(
+        (name for name in ("image", *names)
+         if name in features and _is_picture(features[name], channels)), "image",
+    )  # fmt: skip
+    if image not in features or not _is_picture(features[image], channels):
+        raise bad_value(
+            "dataset.columns.image", image, f"the image among the features {', '.join(names)}"
+        )
+    _check_picture(image, features[image], channels)
+    return image, labels
 
 
 def _check_picture(key: str, feature: tfds.features.FeatureConnector, channels: int) -> None:
@@ -113,7 +145,7 @@ def _check_picture(key: str, feature: tfds.features.FeatureConnector, channels: 
 
 def find_class_names(
     builder: tfds.core.DatasetBuilder,
-    label_key: str,
+    label_key: str | tuple[str, ...],
     config: DatasetConfig,
     target: Target = ONE_CLASS,
 ) -> tuple[str, ...]:
@@ -130,6 +162,12 @@ def find_class_names(
             folder names another number of classes than the code. `dataset.class_names` are other
             classes.
     """
+    if not isinstance(label_key, str):
+        return tuple(
+            column_name(key, name)
+            for key in label_key
+            for name in find_class_names(builder, key, config)
+        )
     feature = builder.info.features[label_key]
     typed = config.class_names
     if isinstance(target, Numbers):
@@ -156,8 +194,12 @@ def find_class_names(
     return _reconciled(builder, names, typed)
 
 
-def names_notes(builder: tfds.core.DatasetBuilder, label_key: str) -> tuple[str, ...]:
+def names_notes(
+    builder: tfds.core.DatasetBuilder, label_key: str | tuple[str, ...]
+) -> tuple[str, ...]:
     """Return a line on the origin of the class names if folder and code disagree, else nothing."""
+    if not isinstance(label_key, str):
+        return tuple(line for key in label_key for line in names_notes(builder, key))
     feature = builder.info.features[label_key]
     prepared = _prepared_names(builder, label_key)
     if not prepared or prepared == _names_in_code(getattr(feature, "feature", feature)):

@@ -48,8 +48,11 @@ def load_tfds(config: DatasetConfig, target: Target = ONE_CLASS, channels: int =
     """
     builder = _place(_builder(config), config)
     image_key, label_key = find_keys(builder, config, target, channels)
-    feature = builder.info.features[label_key]
-    if getattr(feature, "num_classes", 0) is not None:  # known before the set is prepared
+    keys = (label_key,) if isinstance(label_key, str) else label_key
+    features = [builder.info.features[key] for key in keys]
+    if all(
+        getattr(feature, "num_classes", 0) is not None for feature in features
+    ):  # known before the set is prepared
         find_class_names(builder, label_key, config, target)  # raise errors before a download
     builder = _prepared(builder, config)
     class_names = find_class_names(builder, label_key, config, target)  # some are known only now
@@ -68,7 +71,7 @@ def load_tfds(config: DatasetConfig, target: Target = ONE_CLASS, channels: int =
         class_names=class_names,
         sizes=sizes,
         notes=(*names_notes(builder, label_key), *_splits_notes(specs, config)),
-        target=target,
+        target=target.named(class_names),
         builder=builder,
         image_key=image_key,
         as_array=is_array(builder.info.features[image_key]),

@@ -24,12 +24,13 @@ class TfdsSource(Source):
     """A prepared TFDS set; ``splits`` maps each split to a TFDS split expression.
 
     ``numbers`` maps each label of the set to this source's label. `None`: the same numbers.
+    ``label_key`` names the feature of the label. With several labels it is a tuple of features.
     """
 
     builder: tfds.core.DatasetBuilder = None
     image_key: str = "image"
     as_array: bool = False  # the image is stored as numbers, not as an encoded file
-    label_key: str = "label"
+    label_key: str | tuple[str, ...] = "label"
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     default_slices: tuple[str, ...] = ()
     parallel_files: int | None = None
@@ -43,7 +44,17 @@ class TfdsSource(Source):
 
     def records(self, split: str) -> tf.data.Dataset:
         """As `Source.records`. The records already have ``image``, stored with the label."""
-        return self._dataset(split, (self.image_key, "tfds_id", self.label_key))
+        return self._dataset(split, (self.image_key, "tfds_id", *self._label_keys))
+
+    @property
+    def _label_keys(self) -> tuple[str, ...]:
+        return (self.label_key,) if isinstance(self.label_key, str) else self.label_key
+
+    def _label(self, example: dict[str, tf.Tensor]) -> Any:
+        """Return the stored label of an example; with several, a dictionary in their order."""
+        if isinstance(self.label_key, str):
+            return example[self.label_key]
+        return {key: example[key] for key in self.label_key}
 
     def read(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """As `Source.read`."""
@@ -71,11 +82,7 @@ class TfdsSource(Source):
         """As `Source.strangers`, also with several labels per example."""
         if not self.target.has_classes:
             return super().strangers(split)
-        index = self._index(split)
-        if index.labels.ndim == 2:  # attributes have no label numbers
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        outside = (index.labels < 0) | (index.labels >= len(self.class_names))
-        return index.example_of_label()[outside], index.labels[outside]
+        return self.target.index_strangers(self._index(split), len(self.class_names))
 
     def select(self, selection: Selection) -> TfdsSource:
         """As `Source.select`."""
@@ -97,7 +104,7 @@ class TfdsSource(Source):
         parts = [(split, None)] if self.selection is None else self.selection[split]
         return {
             "set": self.builder.info.full_name,
-            "keys": [self.image_key, self.label_key],
+            "keys": [self.image_key, *self._label_keys],
             "classes": list(self.class_names),
             "numbers": self.numbers and list(self.numbers),
             "labels": self.target.task,
@@ -135,10 +142,10 @@ class TfdsSource(Source):
         if split not in self._indices:
 
             def read() -> LabelIndex:
-                examples = self._read(part, ("tfds_id", self.image_key, self.label_key)).map(
+                examples = self._read(part, ("tfds_id", self.image_key, *self._label_keys)).map(
                     lambda example: {
                         "id": example["tfds_id"],
-                        "label": self.target.stored(example[self.label_key]),
+                        "label": self.target.stored(self._label(example)),
                         "content_hash": content_hash(example[self.image_key]),
                     }
                 )
@@ -187,7 +194,7 @@ class TfdsSource(Source):
         """Return the features `keys` of one of the set's own splits, named as in `records`."""
 
         def renamed(example: dict) -> dict[str, tf.Tensor]:
-            label, classes = example[self.label_key], len(self.class_names)
+            label, classes = self._label(example), len(self.class_names)
             named = {"label": self.target.tensor(label, classes, self.numbers)}
             if "tfds_id" in keys:
                 named["id"] = example["tfds_id"]

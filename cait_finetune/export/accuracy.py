@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
-from cait_finetune.export.parity import Classify, classify_all, unit_of
-from cait_finetune.scores.postprocessing import Numbers
+from cait_finetune.export.parity import Classify, classify_all, top_columns, unit_of
+from cait_finetune.scores.postprocessing import Numbers, Postprocessing
 from cait_finetune.scores.regression import score_target
+from cait_finetune.scores.several_probabilities import SeveralProbabilities
 
 _CLOSE = 0.1  # standard deviations of a target between two numbers that agree
 _CHUNK = 64  # images decoded at a time
@@ -44,7 +45,7 @@ def compare_accuracy(
     truth = np.stack(labels)  # (N,) or (N, C)
     of = {name: np.concatenate(parts) for name, parts in collected.items()}  # (N, C) each
     exported = validation.exported
-    measured = _of_numbers if isinstance(exported.postprocessing, Numbers) else _of_classes
+    measured = _measure(exported.postprocessing)
     unit = unit_of(exported.model)
     return {
         name: {
@@ -54,6 +55,12 @@ def compare_accuracy(
         }
         for name in variants
     }
+
+
+def _measure(postprocessing: Postprocessing) -> Callable[..., dict[str, Any]]:
+    if isinstance(postprocessing, Numbers):
+        return _of_numbers
+    return _of_labels if isinstance(postprocessing, SeveralProbabilities) else _of_classes
 
 
 def _decoded(validation: ValidationSamples) -> Iterator[tuple[list[np.ndarray], list[Any]]]:
@@ -77,6 +84,29 @@ def _of_classes(
         "accuracy": measure(got, truth),
         "plain_accuracy": measure(plain, truth),
         "agreement": float((got.argmax(-1) == plain.argmax(-1)).mean()),
+    }
+
+
+def _of_labels(
+    got: np.ndarray, plain: np.ndarray, truth: np.ndarray, exported: ExportedModel
+) -> dict[str, Any]:
+    choices = exported.postprocessing.choices
+
+    def top1(probabilities: np.ndarray) -> float:
+        of_each = []
+        for one in choices:
+            rows = truth[:, one].any(axis=-1)
+            if rows.any():
+                classes = truth[rows][:, one].argmax(-1)
+                of_each.append(_top1(probabilities[rows][:, one], classes))
+        return float(np.mean(of_each))
+
+    same = top_columns(got, choices) == top_columns(plain, choices)  # (N, L)
+    return {
+        "metric": "top1",
+        "accuracy": top1(got),
+        "plain_accuracy": top1(plain),
+        "agreement": float(same.all(axis=-1).mean()),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cait_finetune.config import TaskConfig
-from cait_finetune.config.metrics import METRIC_NAMES, format_value
+from cait_finetune.config.metrics import METRIC_NAMES, format_value, known_metrics
 from cait_finetune.export.places import without_places
 from cait_finetune.export.start import start_of
 from cait_finetune.export.usage import usage
@@ -144,11 +144,12 @@ def _results(result: Mapping[str, Any]) -> str:
         return (
             "## Results\n\nThe run is not finished, so the model was not measured on test images."
         )
-    rows = [
-        [words, _metric(result, name)]
-        for name, words in METRIC_NAMES.items()
-        if result.get(f"test_{name}") is not None
+    test = [
+        key.removeprefix("test_")
+        for key, value in result.items()
+        if key.startswith("test_") and value is not None
     ]
+    rows = [[words, _metric(result, name)] for name, words in known_metrics(test).items()]
     return (
         f"## Results\n\nOn the {result['test_examples']:,} images of the test split, scored once, after "
         f"training, with the 95 % interval in brackets:\n\n{markdown_table(['metric', 'value'], rows)}"

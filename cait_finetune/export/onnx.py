@@ -47,7 +47,9 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
             function, input_signature=function.input_signature, opset=_OPSET
         )
         for value in (*proto.graph.input, *proto.graph.output):
-            for axis, name in zip(value.type.tensor_type.shape.dim, _AXES[value.name], strict=True):
+            shape = value.type.tensor_type.shape.dim
+            # A class and its probability have a second axis if images have several labels.
+            for axis, name in zip(shape, (*_AXES[value.name], "")[: len(shape)], strict=True):
                 if name:
                     axis.dim_param = name
         names = json.dumps(list(exported.class_names), ensure_ascii=False)
@@ -70,6 +72,7 @@ _AXES = {
     "lower": ("batch", ""),
     "upper": ("batch", ""),
     "target_names": ("",),
+    "label_names": ("",),
 }
 
 

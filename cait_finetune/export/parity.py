@@ -13,11 +13,8 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ValidationSamples
-from cait_finetune.scores.postprocessing import (
-    PLAIN_SOFTMAX,
-    Numbers,
-    Postprocessing,
-)
+from cait_finetune.scores.postprocessing import PLAIN_SOFTMAX, Numbers, Postprocessing
+from cait_finetune.scores.several_probabilities import SeveralProbabilities
 from cait_tf.atomic import atomic_path
 from cait_tf.fused.tensorflow import infer
 
@@ -132,6 +129,10 @@ class Expected:
         if isinstance(self.postprocessing, Numbers):
             self._check_targets(what, got)
             wanted = self.postprocessing.ends(self.values)
+        elif isinstance(self.postprocessing, SeveralProbabilities):
+            classes = self._classes_of_labels(what, got, self.postprocessing)
+            surest = [self.values[:, one].max(-1) for one in self.postprocessing.choices]
+            wanted = {"probabilities": self.values, "probability": np.stack(surest, axis=-1)}
         else:
             classes = self._classes(what, got)
             wanted = {"probabilities": self.values, "probability": self.values.max(-1)}
@@ -144,15 +145,42 @@ class Expected:
         found = {
             name: float((np.abs(got[name] - one) / unit).max()) for name, one in wanted.items()
         }
+        differences = {**found, **(differences or {})}
         require_parity(
-            what, self.samples, self.values, classes, {**found, **(differences or {})}, tolerance
-        )
+            what, self.samples, self.values, classes, differences, tolerance,
+            self.postprocessing.choices,
+        )  # fmt: skip
         return next(iter(found.values()))
 
     def _classes(self, what: str, got: Mapping[str, np.ndarray]) -> np.ndarray:
         if "class_names" not in got:  # LiteRT: the file has no strings
             return got["predicted_index"]
         return find_columns(what, got, self.names)
+
+    def _classes_of_labels(
+        self, what: str, got: Mapping[str, np.ndarray], after: SeveralProbabilities
+    ) -> np.ndarray:
+        """Return the column ``(B, L)`` of each label's ``predicted_class``."""
+        if "class_names" not in got:  # LiteRT: the file has no strings
+            return got["predicted_index"]
+        labels = [group.name for group in after.groups]
+        texts = np.array(_texts(got["predicted_class"])).reshape(-1, len(labels))
+        stated = (_texts(got["class_names"]), _texts(got.get("label_names", ())))
+        known = all(
+            set(column) <= set(group.classes)
+            for group, column in zip(after.groups, texts.T, strict=True)
+        )
+        if stated != (list(self.names), labels) or not known:
+            raise UserError(
+                f"export: got {what} that predicts {', '.join(texts[0])} and names its columns "
+                f"{', '.join(stated[0][:5])}, expected the classes {', '.join(self.names[:5])}. The "
+                "export is removed, the checkpoints are kept"
+            )
+        columns = [
+            [group.start + group.classes.index(one) for one in column]
+            for group, column in zip(after.groups, texts.T.tolist(), strict=True)
+        ]
+        return np.array(columns).T
 
     def _check_targets(self, what: str, got: Mapping[str, np.ndarray]) -> None:
         if "target_names" in got and (stated := _texts(got["target_names"])) != list(self.names):
@@ -195,9 +223,18 @@ def check_pixels(
     got, exported = classify_all(classify, validation.pixels), validation.exported
     expected = exported.values(validation.logits)
     difference = float((np.abs(got - expected) / unit_of(exported.model)).max())
-    classes = None if isinstance(exported.postprocessing, Numbers) else got.argmax(-1)
-    require_parity(what, validation.files, expected, classes, {"values": difference}, tolerance)
+    choices = exported.postprocessing.choices
+    classes = top_columns(got, choices) if choices else None
+    require_parity(
+        what, validation.files, expected, classes, {"values": difference}, tolerance, choices
+    )
     return difference
+
+
+def top_columns(values: np.ndarray, choices: Sequence[slice]) -> np.ndarray:
+    """Return the column of the largest value in each of `choices`, ``(B, L)``."""
+    best = [values[:, one].argmax(-1) + (one.start or 0) for one in choices]
+    return np.stack(best, axis=-1)
 
 
 def check_answer(what: str, answer: Answer, validation: ValidationSamples) -> None:
@@ -267,6 +304,7 @@ def require_parity(
     classes: np.ndarray | None,
     differences: Mapping[str, float],
     tolerance: float,
+    choices: Sequence[slice] = (slice(None),),
 ) -> None:
     """Refuse an export that differs from evaluation.
 
@@ -278,17 +316,21 @@ def require_parity(
         what: the export, for messages.
         samples: id and file bytes of each image.
         expected: evaluation's probabilities (B, C).
-        classes: columns of the export's top-1 classes (B,). `None`: the values are numbers.
+        classes: columns of the export's top-1 classes (B,), or (B, L) for several labels. `None`: the
+            values are numbers.
         differences: largest difference of each output, by name.
         tolerance: largest allowed difference.
+        choices: the columns of each label's classes.
 
     Raises:
         UserError: a top-1 class differs, or a difference is above `tolerance` or NaN.
     """
     other: Sequence[int] = ()
     if classes is not None:
-        chosen = np.take_along_axis(expected, classes[:, None], axis=-1)[:, 0]
-        other = np.flatnonzero(expected.max(-1) - chosen > tolerance)
+        columns = classes.reshape(len(expected), -1)  # (B, L)
+        chosen = np.take_along_axis(expected, columns, axis=-1)
+        best = np.stack([expected[:, one].max(-1) for one in choices], axis=-1)
+        other = np.flatnonzero((best - chosen > tolerance).any(axis=-1))
     # `not <=`: a NaN must not pass.
     beyond = [f"{name} by {d:.2g}" for name, d in differences.items() if not d <= tolerance]
     if len(other) or beyond:

@@ -9,9 +9,11 @@ import tensorflow as tf
 import cait_tf
 from cait_finetune.export.exported_model import ExportedModel
 from cait_finetune.scores.postprocessing import Numbers
+from cait_finetune.scores.several_probabilities import SeveralProbabilities
+from cait_tf.image_model import ImageModel
 
 
-def image_model(exported: ExportedModel) -> cait_tf.ImageClassifier | cait_tf.ImageRegressor:
+def image_model(exported: ExportedModel) -> ImageModel:
     """Return one Keras model with the preprocessing, network, postprocessing and names."""
     way, after = exported.preprocessing, exported.postprocessing
     prepared = {
@@ -29,6 +31,13 @@ def image_model(exported: ExportedModel) -> cait_tf.ImageClassifier | cait_tf.Im
             **prepared,
             alpha=None if after.half_widths is None else after.alpha,
             half_widths=after.half_widths,
+        )
+    if isinstance(after, SeveralProbabilities):
+        return cait_tf.ImageSeveralClassifier(
+            exported.model,
+            exported.class_names,
+            **prepared,
+            temperatures=dict(after.temperatures),
         )
     return cait_tf.ImageClassifier(
         exported.model,
@@ -53,12 +62,13 @@ def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experiment
     Args:
         texts: whether the format has strings. `True` adds the outputs ``predicted_class`` (B,), a class
             name, and ``class_names`` (C,), the names of the columns. `False` adds ``predicted_index``
-            (B,) int32. Of numbers: `True` adds ``target_names`` (T,).
+            (B,) int32. Of numbers: `True` adds ``target_names`` (T,). Of several labels:
+            ``predicted_class``, ``probability`` and ``predicted_index`` are (B, L), and `True` adds
+            ``label_names`` (L,).
     """
-    model = image_model(exported)
+    model, after = image_model(exported), exported.postprocessing
     channels = len(exported.preprocessing.mean)
     kind = tf.uint8 if channels == 3 else tf.float32
-    numbers = isinstance(exported.postprocessing, Numbers)
     weights = [variable.numpy() for variable in model.trainable_variables]
     others = [variable.numpy() for variable in model.non_trainable_variables]
 
@@ -69,11 +79,18 @@ def frozen_function(exported: ExportedModel, texts: bool) -> tf.types.experiment
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         # Create the constants here: TensorFlow would capture outer tensors as inputs.
         constants = [[tf.constant(value) for value in values] for values in (weights, others)]
-        if numbers:
+        if isinstance(after, Numbers):
             prediction, _ = model.stateless_call(*constants, images)
-            found = exported.postprocessing.answers(prediction, list(exported.class_names))
+            found = after.answers(prediction, list(exported.class_names))
             return found if texts else {k: v for k, v in found.items() if k != "target_names"}
         logits, _ = model.stateless_call(*constants, images, return_logits=True)
+        if isinstance(after, SeveralProbabilities):  # the model divides by the temperatures
+            plain = SeveralProbabilities(after.groups)
+            found = plain.answers(logits, tf.constant(list(exported.class_names)))
+            if texts:
+                return found
+            kept = {name: found[name] for name in ("probabilities", "probability")}
+            return {**kept, "predicted_index": plain.best_columns(logits)}
         probabilities = model.probabilities(logits)
         outputs = {
             "probabilities": probabilities,  # (B, C)

@@ -17,11 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 import cait_tf
-from cait_finetune.errors import UserError
+from cait_finetune.errors import UserError, bad_value
 from cait_finetune.export import timm_logits
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import PIXEL_TOLERANCE, require_parity, unit_of, whole_or_absent
 from cait_finetune.scores.postprocessing import Numbers
+from cait_finetune.scores.several_probabilities import SeveralProbabilities
 from cait_tf.atomic import write_text
 from cait_tf.target_scale import folded
 
@@ -52,6 +53,13 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
     Raises:
         UserError: timm does not load the file, or the outputs differ from evaluation.
     """
+    if isinstance(exported.postprocessing, SeveralProbabilities):
+        raise bad_value(
+            "export.timm",
+            "true with task=several",
+            "other formats: timm's models have one softmax",
+            "Leave export=timm out.",
+        )
     with whole_or_absent(directory) as partial:
         plain = _plain_classifier(exported)
         cait_tf.save_weights(plain, partial / FILE, exported.provenance.metadata())

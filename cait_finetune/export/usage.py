@@ -178,6 +178,28 @@ _VALUES = """An image has {channels} channels. Divide 8-bit levels by 255 and 16
 other values as they are. The SavedModel takes the bytes of PNG, JPEG and NPY files, whose levels it divides
 itself. Convert TIFF to NPY first."""
 
+#: The lines that show one class, and the lines that show a class for each label in their place.
+_OF_LABELS = {
+    """print(answer["predicted_class"][0].numpy().decode(), answer["probability"][0].numpy())
+""": """for label, name, probability in zip(
+    answer["label_names"].numpy(), answer["predicted_class"][0].numpy(), answer["probability"][0].numpy()
+):
+    print(label.decode(), name.decode(), probability)
+""",
+    """print(answer["predicted_class"][0], answer["probability"][0])
+""": """for label, name, probability in zip(
+    answer["label_names"], answer["predicted_class"][0], answer["probability"][0]
+):
+    print(label, name, probability)
+""",
+    """print(names[answer["predicted_index"][0]], answer["probability"][0])
+""": """for column, probability in zip(answer["predicted_index"][0], answer["probability"][0]):
+    print(names[column], probability)
+""",
+    "ImageClassifier": "ImageSeveralClassifier",
+    "`class_names` once": "`class_names` and `label_names` once",
+}
+
 #: Code that imports PIL and opens an image: rotated by its EXIF orientation, or as stored.
 _UPRIGHT = ("from PIL import Image, ImageOps", 'ImageOps.exif_transpose(Image.open("image.jpg"))')
 _AS_STORED = ("from PIL import Image", 'Image.open("image.jpg")')
@@ -221,9 +243,9 @@ def usage(
         "keras": _KERAS,
         "timm": _TIMM,
     }
-    if task.numbers:
-        of = {name: _replaced(text, _OF_NUMBERS) for name, text in of.items()}
-    else:
+    by = {"numbers": _OF_NUMBERS, "labels": _OF_LABELS}.get(task.answers, {})
+    of = {name: _replaced(text, by) for name, text in of.items()}
+    if task.answers == "class":  # timm's format is refused for several labels
         of["timm"] = _TIMM.replace("ACTIVATION", task.postprocessing.activation.torch)
     if channels != 3:
         of = {name: _replaced(text, _OF_BANDS) for name, text in of.items()}

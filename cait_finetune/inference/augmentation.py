@@ -26,6 +26,7 @@ class Averaged:
 
     def __init__(self, backend: Backend, views: Views) -> None:
         self.class_names = backend.class_names
+        self.several = backend.several
         self._backend = backend
         self._views = views
 

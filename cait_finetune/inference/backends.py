@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from cait_finetune import model as models
 from cait_finetune.errors import bad_value
-from cait_finetune.inference.portable import damaged, stacked
+from cait_finetune.inference.portable import LABELS, damaged, stacked
 from cait_finetune.runs.provenance import Provenance, read_provenance, replaced_file
 from cait_finetune.runs.saved import SavedRun
 from cait_finetune.scores.postprocessing import Numbers
+from cait_finetune.scores.several_probabilities import SeveralProbabilities
 
 
 class Backend(Protocol):
@@ -24,9 +25,11 @@ class Backend(Protocol):
         class_names: one name per column of the probabilities, in the same order.
         provenance: the provenance that the model file states. `None`: the file states none, or the
             model is a run's checkpoint.
+        several: whether the model answers several labels, whose columns `label_groups` finds.
     """
 
     class_names: Sequence[str]
+    several: bool
     provenance: Provenance | None
 
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
@@ -63,6 +66,7 @@ class SavedModel:
                 "a SavedModel of a run, which takes image_bytes and names its classes",
             )
         self.class_names = [name.decode() for name in self._loaded.labels().numpy()]
+        self.several = LABELS in self._serve.structured_outputs
         self.provenance = read_provenance(directory)
         if name := replaced_file(self.provenance, directory):
             raise bad_value("model", f"{directory / name}, which is not the file that was exported",
@@ -90,7 +94,8 @@ class Checkpoint:
             input_signature=[tf.TensorSpec((), tf.string)],
             autograph=False,
         )
-        self._postprocessing = run.postprocessing
+        self._postprocessing = run.postprocessing.named(self.class_names)
+        self.several = isinstance(self._postprocessing, SeveralProbabilities)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _classify(self, images: tf.Tensor) -> tf.Tensor:

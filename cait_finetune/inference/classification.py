@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from cait_finetune.data.tiff import is_tiff, to_npy
 from cait_finetune.inference.backends import Backend
-from cait_finetune.inference.prediction import Number, Prediction
+from cait_finetune.inference.prediction import Answer, Number, Prediction
+from cait_tf.label_groups import LabelGroup, label_groups
 
 _SIGNATURE = 12  # bytes that identify the format of an image file
 
@@ -77,6 +78,12 @@ def _classify(backend: Backend, files: Sequence[_File], top_k: int) -> list[Pred
             )
             for file, row in zip(files, values, strict=True)
         ]
+    if backend.several:
+        groups = label_groups(backend.class_names)
+        return [
+            Prediction(file.path, answers=tuple(_answer(group, row) for group in groups))
+            for file, row in zip(files, values, strict=True)
+        ]
     probabilities = values
     order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top_k]  # (B, k)
     return [
@@ -85,6 +92,13 @@ def _classify(backend: Backend, files: Sequence[_File], top_k: int) -> list[Pred
         )
         for file, row, best in zip(files, probabilities, order, strict=True)
     ]
+
+
+def _answer(group: LabelGroup, row: np.ndarray) -> Answer:
+    """Return the most probable class of a label from the probabilities ``(C,)`` of an image."""
+    own = row[group.columns]
+    best = int(own.argmax())
+    return Answer(group.name, group.classes[best], float(own[best]))
 
 
 def _reason(file: _File, error: tf.errors.InvalidArgumentError) -> str:

@@ -44,7 +44,9 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
     CSV has one row per file: path, error, then the class and probability of each of the k classes, or
     each target's number and the ends of its interval.
     For numbers, JSON has ``"numbers": [{"name": …, "value": …, "lower": …, "upper": …}, …]`` in place of
-    ``classes``. JSON is a list of ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": …}``, in
+    ``classes``. For several labels, CSV has two columns for each, such as ``colour`` and
+    ``colour_probability``, and JSON has ``"labels": [{"label": …, "name": …, "probability": …}, …]``.
+    JSON is a list of ``{"path": …, "classes": [{"name": …, "probability": …}, …], "error": …}``, in
     which ``error`` is null or a reason. Bytes of a file name that are not UTF-8 become escapes such
     as ``\\xff``.
 
@@ -69,29 +71,31 @@ def _write_csv(predictions: Sequence[Prediction], path: Path) -> None:
             for number in targets
             for end in ("", *(("_lower", "_upper") if number.lower is not None else ()))
         ]
+        labels = next((one.answers for one in predictions if one.answers), ())
+        columns += [f"{one.label}{end}" for one in labels for end in ("", "_probability")]
         writer.writerow(["path", "error", *columns])
         for prediction in predictions:
             flat = [value for pair in prediction.classes for value in pair]
             for number in prediction.numbers:
                 ends = (number.value, number.lower, number.upper)
                 flat += [value for value in ends if value is not None]
+            for answer in prediction.answers:
+                flat += [answer.name, answer.probability]
             writer.writerow([prediction.name, prediction.error, *flat])
 
 
 def _write_json(predictions: Sequence[Prediction], path: Path) -> None:
     numbers = any(one.numbers for one in predictions)
-    objects = [
-        {
-            "path": one.name,
-            **(
-                {"numbers": [dataclasses.asdict(number) for number in one.numbers]}
-                if numbers
-                else {"classes": [{"name": name, "probability": p} for name, p in one.classes]}
-            ),
-            "error": one.error or None,
-        }
-        for one in predictions
-    ]
+    labels = any(one.answers for one in predictions)
+
+    def values(one: Prediction) -> dict[str, list]:
+        if numbers:
+            return {"numbers": [dataclasses.asdict(number) for number in one.numbers]}
+        if labels:
+            return {"labels": [dataclasses.asdict(answer) for answer in one.answers]}
+        return {"classes": [{"name": name, "probability": p} for name, p in one.classes]}
+
+    objects = [{"path": one.name, **values(one), "error": one.error or None} for one in predictions]
     write_text(path, json.dumps(objects, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -38,9 +38,11 @@ class PixelModel:
         preprocessing: returns the preprocessing for the input's size and the model's provenance.
         class_names: the class names that the model holds. `None`: the model holds none.
         provenance: the provenance that the model states. `None`: the model states none.
+        several: whether the model answers several labels.
+        dtype: type of the input's numbers.
 
     Raises:
-        UserError: the input does not have the shape of images, neither the model nor ``labels.txt``
+        UserError: the input does not have the shape or type of images, neither the model nor ``labels.txt``
             holds class names, or their class names differ. A call raises UserError if the model has
             more or fewer classes than names.
     """
@@ -53,6 +55,8 @@ class PixelModel:
         preprocessing: HowPrepared,
         class_names: Sequence[str] | None = None,
         provenance: Provenance | None = None,
+        several: bool = False,
+        dtype: type = np.uint8,
     ) -> None:
         if len(shape) != 4 or shape[3] is None or shape[0] not in (None, 1):
             raise _unlike(path, f"has the shape {tuple(shape)}")
@@ -66,6 +70,8 @@ class PixelModel:
         way = preprocessing(size, provenance)
         if shape[3] != way.channels:
             raise _unlike(path, f"has the shape {tuple(shape)}")
+        if dtype != way.dtype.as_numpy_dtype:
+            raise _unlike(path, f"is {np.dtype(dtype).name}")
         fit = way.fit if size else tf.identity
         self._see = tf.function(
             lambda data: tf.cast(fit(way.decode(data)), way.dtype),
@@ -73,6 +79,7 @@ class PixelModel:
             autograph=False,
         )
         self.class_names = _class_names(path, class_names)
+        self.several = several
         self._path = path
         self.provenance = provenance
 
@@ -112,6 +119,11 @@ def _class_names(path: Path, inside: Sequence[str] | None) -> list[str]:
     return beside if inside is None else list(inside)
 
 
+#: The output that names the labels of a file that answers several.
+LABELS = "label_names"
+_COLUMNS = "predicted_index"
+#: Types of pixels and of bands.
+_INPUT_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 #: The outputs of a file that answers with numbers. Files without intervals have the first only.
 _OF_NUMBERS = ("prediction", "lower", "upper")
 
@@ -149,7 +161,8 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     except Exception as error:  # onnxruntime has no public base class for its errors
         raise damaged(path, "an ONNX file", error) from error
     image, *others = session.get_inputs()
-    if others or image.type not in ("tensor(uint8)", "tensor(float)"):
+    kind = _INPUT_TYPES.get(image.type)
+    if others or kind is None:
         raise _unlike(path, f"is {', '.join(one.type for one in (image, *others))}")
     outputs = [one.name for one in session.get_outputs()]
     ours = "target_names" in outputs
@@ -161,7 +174,6 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
         names is None and "class_names" in outputs and len(shape) == 4
     ):  # a tool dropped the metadata
         sides = [size or _ANY for size in shape[1:3]]
-        kind = np.uint8 if image.type == "tensor(uint8)" else np.float32
         black = np.zeros((shape[0] or 1, *sides, shape[3] or 3), kind)
         names = session.run(["class_names"], {image.name: black})[0].tolist()
     return PixelModel(
@@ -173,6 +185,8 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
         preprocessing,
         names,
         Provenance.from_json(stated.get(NAME)),
+        LABELS in outputs,
+        kind,
     )
 
 
@@ -195,7 +209,7 @@ def open_litert(path: Path, preprocessing: HowPrepared) -> PixelModel:
     except (ValueError, RuntimeError) as error:
         raise damaged(path, "a LiteRT file with a signature", error) from error
     (name, image), *others = runner.get_input_details().items()
-    if others or image["dtype"] not in (np.uint8, np.float32):
+    if others or image["dtype"] not in _INPUT_TYPES.values():
         raise _unlike(path, f"is {image['dtype'].__name__}{' and others' * bool(others)}")
     shape = [None if size < 0 else int(size) for size in image["shape_signature"]]
     stated = read_provenance(path)
@@ -206,6 +220,10 @@ def open_litert(path: Path, preprocessing: HowPrepared) -> PixelModel:
         preprocessing,
         stated and stated.class_names,
         stated,
+        # A file without strings has the column of each label, (B, L).
+        stated is not None
+        and len(runner.get_output_details().get(_COLUMNS, {}).get("shape", ())) > 1,
+        image["dtype"],
     )
 
 

@@ -24,13 +24,31 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """The most probable class of one label of several."""
+
+    label: str
+    name: str
+    probability: float
+
+    @property
+    def words(self) -> str:
+        """Return text such as ``colour red 98.1%``."""
+        return f"{self.label} {self.name} {self.probability:.1%}"
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """The classes of a file with their probabilities, most probable first; its numbers; or an error."""
+    """The classes of a file with their probabilities, most probable first; its numbers; or an error.
+
+    With several labels, `answers` holds the class of each, and `classes` is empty.
+    """
 
     path: Path
     classes: tuple[tuple[str, float], ...] = ()
     error: str = ""
     numbers: tuple[Number, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,7 +62,7 @@ class Prediction:
 
     @property
     def parts(self) -> list[str]:
-        """Return the text of each class or number."""
+        """Return the text of each class, number or label."""
         return [f"{name} {share:.1%}" for name, share in self.classes] + [
-            number.words for number in self.numbers
+            one.words for one in (*self.numbers, *self.answers)
         ]

@@ -85,7 +85,10 @@ def predict(config: PredictConfig, console: Console | None = None) -> Prediction
     maps = make_folder("maps", Path(config.maps)) if config.maps else None
 
     backend = found.open()
-    if config.top_k > max(len(backend.class_names), _TOP_K):
+    if backend.several:
+        if config.top_k != _TOP_K:
+            shown.print("top_k  1: the model names one class of each label", highlight=False)
+    elif config.top_k > max(len(backend.class_names), _TOP_K):
         line = f"top_k  {len(backend.class_names)}: the model has no more classes"
         shown.print(line, highlight=False)
     size = getattr(backend, "input_size", None)

@@ -63,18 +63,23 @@ def confusion(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> C
     return Confusion(truths, predictions, images, names)
 
 
-def write_confusion(matrix: Confusion, path: Path) -> None:
-    """Write a CSV row for each nonzero cell: the diagonal first, then the most confused pairs."""
-    right = [
-        (int(matrix.truths[p]), int(matrix.predictions[p]), int(matrix.images[p]),
-         float(matrix.shares[p]))
-        for p in np.flatnonzero(matrix.truths == matrix.predictions)
-    ]  # fmt: skip
+def write_confusion(matrices: Sequence[Confusion], path: Path) -> None:
+    """Write a CSV row for each nonzero cell: the diagonal first, then the most confused pairs.
+
+    Args:
+        matrices: the matrix of each label, one after the other.
+    """
     with atomic_open(path, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("truth", "prediction", "images", "share_of_truth"))
-        for i, j, images, share in [*right, *matrix.most_confused()]:
-            writer.writerow((matrix.names[i], matrix.names[j], images, f"{share:.6g}"))
+        for matrix in matrices:
+            right = [
+                (int(matrix.truths[p]), int(matrix.predictions[p]), int(matrix.images[p]),
+                 float(matrix.shares[p]))
+                for p in np.flatnonzero(matrix.truths == matrix.predictions)
+            ]  # fmt: skip
+            for i, j, images, share in [*right, *matrix.most_confused()]:
+                writer.writerow((matrix.names[i], matrix.names[j], images, f"{share:.6g}"))
 
 
 def draw_confusion(matrix: Confusion, title: str, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 
 from cait_finetune.config import EXPORT_FORMATS, TaskConfig
-from cait_finetune.config.metrics import METRIC_NAMES, format_value
+from cait_finetune.config.metrics import format_value, known_metrics
 from cait_finetune.errors import UserError, bad_value
 from cait_finetune.report import number_sections, sections
 from cait_finetune.runs import html
@@ -38,10 +38,7 @@ _SECTIONS: tuple[tuple[str, Callable[[RunDirectory], str | None]], ...] = (
     ("Make it again", sections.command),
 )
 
-_NAMES = {
-    **{f"test_{key}": name for key, name in METRIC_NAMES.items()},
-    "test_ece_calibrated": "ECE with temperature",
-}
+_TEST = "test_"
 
 
 def write_page(run: RunDirectory, reasons: Iterable[str] = ()) -> tuple[list[str], list[str]]:
@@ -123,11 +120,13 @@ def _metrics(run: RunDirectory) -> dict:
 
 
 def _headline(result: dict) -> str:
-    shown = [
-        (name, format_value(key.removeprefix("test_"), result[key]))
-        for key, name in _NAMES.items()
-        if key in result
-    ]
+    test = {
+        key.removeprefix(_TEST): value for key, value in result.items() if key.startswith(_TEST)
+    }
+    names = known_metrics(test)
+    if "ece_calibrated" in test:
+        names["ece_calibrated"] = "ECE with temperature"
+    shown = [(words, format_value(key, test[key])) for key, words in names.items()]
     if not shown:
         return ""
     if "temperature" in result:  # results of earlier versions lack it

@@ -10,9 +10,10 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from cait_finetune.config.metrics import METRIC_NAMES, OTHER_SCORES, format_value
+from cait_finetune.config.metrics import format_value, further_scores, known_metrics
 from cait_finetune.errors import UserError
 from cait_finetune.report.csv_rows import read_rows
+from cait_finetune.report.pictures import pictures
 from cait_finetune.runs import html
 from cait_finetune.runs.directory import RunDirectory, read_json
 from cait_finetune.runs.exports import current_result
@@ -31,8 +32,8 @@ def scores(run: RunDirectory) -> str | None:
     if not found:
         return None
     splits = [name for name in ("test", "validation") if name in found]
-    keys = [key for key in METRIC_NAMES if key in found[splits[0]]]
-    further = [key for key in found[splits[0]] if key not in (*METRIC_NAMES, *OTHER_SCORES)]
+    names = known_metrics(found[splits[0]])
+    keys, further = list(names), further_scores(found[splits[0]])
     of_classes = ["ECE"] if "ece" in found[splits[0]] else []
     rows = [
         (name, f"{found[name]['images']:,}", *(_metric(found[name], key) for key in keys),
@@ -41,7 +42,7 @@ def scores(run: RunDirectory) -> str | None:
         for name in splits
     ]  # fmt: skip
     head = (
-        "split", "images", *(METRIC_NAMES[key] for key in keys), "loss", *of_classes, *further,
+        "split", "images", *names.values(), "loss", *of_classes, *further,
     )  # fmt: skip
     weights = "trained"
     with contextlib.suppress(UserError):  # another section reports an unreadable result.json
@@ -105,7 +106,10 @@ def confusion(run: RunDirectory) -> str | None:
     if rows is None:
         return None
     wrong = [row for row in rows if row["truth"] != row["prediction"]][:_PAIRS]
-    content = html.picture(run.parts / "confusion.png", "Test images by their class and prediction")
+    content = "".join(
+        html.picture(path, "Test images by their class and prediction")
+        for path in pictures(run.parts, "confusion")
+    )
     if not wrong:
         return content + html.paragraph("No class is confused with another.")
     return (
@@ -126,13 +130,16 @@ def confusion(run: RunDirectory) -> str | None:
 def calibration(run: RunDirectory) -> str | None:
     """Return the temperature, the reliability diagram, and ECE and loss before and after."""
     found = read_json(run.parts / "scores.json", dict)
-    if "temperature" not in found:
+    temperatures = found.get("temperatures", {"": found.get("temperature")})
+    if None in temperatures.values():
         return None
-    temperature = found["temperature"]
+    fitted = ", ".join(
+        f"{one:.4f}{f' for {label}' if label else ''}" for label, one in temperatures.items()
+    )
     said = (
-        f"Temperature {temperature:.4f}, fitted on the validation images. The export divides its "
+        f"Temperature {fitted}, fitted on the validation images. The export divides its "
         "logits by the temperature: probabilities change, the most probable class does not."
-        if temperature != 1
+        if any(one != 1 for one in temperatures.values())
         else "Temperature 1: no temperature was fitted. A fit needs at least 50 validation images, "
         "finite logits and a wrong prediction. Probabilities do not change."
     )
@@ -141,10 +148,14 @@ def calibration(run: RunDirectory) -> str | None:
          f"{found[split]['loss' + suffix]:.4f}")
         for split in ("test", "validation")
         for state, suffix in (("before", ""), ("after", "_calibrated"))
+        if "ece" in found[split]
     ]  # fmt: skip
     return (
         html.paragraph(said)
-        + html.picture(run.parts / "reliability.png", "Reliability on the test images")
+        + "".join(
+            html.picture(path, "Reliability on the test images")
+            for path in pictures(run.parts, "reliability")
+        )
         + html.table(("", "ECE", "negative log-likelihood"), rows)
         + html.paragraph(
             "ECE is the mean difference between confidence and accuracy, in 15 bins of equal width "

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cait_finetune.config.metrics import METRIC_NAMES, format_value
+from cait_finetune.config.metrics import METRIC_NAMES, format_value, known_metrics
 from cait_finetune.runs import html
 from cait_finetune.runs.exports import current_result, weights_mark
 from cait_finetune.runs.records import read_records
@@ -58,10 +58,13 @@ class Run:
         """The run's metrics, best epoch, time and speed as text: ``{"test top-1": "98.61%", …}``."""
         shown = {}
         for split in ("test", "validation"):
-            for name, words in METRIC_NAMES.items():
-                value = self.result.get(f"{split}_{name}")
-                if value is not None:
-                    shown[f"{split} {words}"] = format_value(name, value)
+            found = {
+                key.removeprefix(f"{split}_"): value
+                for key, value in self.result.items()
+                if key.startswith(f"{split}_") and value is not None
+            }
+            for name, words in known_metrics(found).items():
+                shown[f"{split} {words}"] = format_value(name, found[name])
         for key, words, form in (
             ("best_epoch", "best epoch", "{}"),
             ("wall_seconds", "time", "{:.0f} s"),

@@ -127,6 +127,8 @@ class SavedRun:
     def postprocessing(self) -> Postprocessing:
         """What the outputs of the best weights become. The task's own: none was fitted to them.
 
+        Its columns have no names yet (`Postprocessing.named`), so that a run without weights has it.
+
         Raises:
             UserError: ``result.json`` or the saved validation predictions cannot be read; or a value in
                 ``result.json`` is impossible, or does not fit these predictions.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -11,6 +12,25 @@ import tensorflow as tf
 
 from cait_finetune.scores.regression import score_target
 from cait_tf.fused.tensorflow import infer
+
+
+class AnyEvaluation(Protocol):
+    """The metrics of `examples` images."""
+
+    @property
+    def examples(self) -> int: ...
+
+    def as_metrics(self) -> dict[str, float]:
+        """Return the metrics that a run logs after a validation."""
+        ...
+
+
+class AnyEvaluator(Protocol):
+    """A function that measures the loss and all metrics in one pass."""
+
+    def __call__(self, batches: Iterable) -> AnyEvaluation:
+        """Evaluate one pass over batches ``(images, labels, real)``. `real` is false for padding."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,40 +75,56 @@ class Evaluator:
     def _sums(
         self, images: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the sums over a replica's batch.
-
-        Returns:
-            Top-5 hits and summed losses, ``(2,)`` float32; top-1 hits and images per class, ``(2, C)``
-            float32.
-        """
-        logits = infer(self._model, images)  # (B, C)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # (B,)
-        own = tf.gather(logits, labels, batch_dims=1)[:, None]  # (B, 1)
-        # Ties count against the model: a constant output must not score 100 %.
-        rank = tf.reduce_sum(tf.cast(logits >= own, tf.int32), axis=-1)  # (B,), 1 = top
-        top5 = min(5, logits.shape[-1])
-        ranked = rank >= 1  # false for a NaN logit, whose comparisons are all false
-        # float32 counts a batch exactly. TPUs have no wider float.
-        top5_hits = tf.reduce_sum(tf.cast(ranked & (rank <= top5) & real, tf.float32))
-        loss = tf.reduce_sum(tf.where(real, losses, 0.0))
-        columns = tf.stack([ranked & (rank <= 1) & real, real])  # (2, B)
-        classes = tf.one_hot(labels, logits.shape[-1])  # (B, C)
-        return tf.stack([top5_hits, loss]), tf.matmul(tf.cast(columns, tf.float32), classes)
+        """Return `class_sums` of a replica's batch."""
+        return class_sums(infer(self._model, images), labels, real)
 
     def __call__(self, batches: Iterable) -> Evaluation:
         """Evaluate one pass over batches ``(images, labels, real)``. `real` is false for padding."""
         totals, by_class = np.zeros(2), np.zeros((2, 1))
         for images, labels, real in batches:
-            sums, class_sums = self._step(images, labels, real)
-            totals, by_class = totals + sums.numpy(), by_class + class_sums.numpy()
-        hits, images_of = by_class  # (C,)
-        count = max(images_of.sum(), 1.0)
-        present = images_of > 0
-        mean = (hits[present] / images_of[present]).mean() if present.any() else 0.0
-        top5, loss = totals / count
-        return Evaluation(
-            float(hits.sum() / count), float(top5), float(loss), int(images_of.sum()), float(mean)
-        )
+            sums, of_classes = self._step(images, labels, real)
+            totals, by_class = totals + sums.numpy(), by_class + of_classes.numpy()
+        return evaluation_of(totals, by_class)
+
+
+def class_sums(
+    logits: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the sums of one class per image over a replica's batch.
+
+    Args:
+        logits: ``(B, C)``.
+        labels: ``(B,)`` int.
+        real: ``(B,)`` bool. Other images do not count.
+
+    Returns:
+        Top-5 hits and summed losses, ``(2,)`` float32; top-1 hits and images per class, ``(2, C)``
+        float32.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # (B,)
+    own = tf.gather(logits, labels, batch_dims=1)[:, None]  # (B, 1)
+    # Ties count against the model: a constant output must not score 100 %.
+    rank = tf.reduce_sum(tf.cast(logits >= own, tf.int32), axis=-1)  # (B,), 1 = top
+    top5 = min(5, logits.shape[-1])
+    ranked = rank >= 1  # false for a NaN logit, whose comparisons are all false
+    # float32 counts a batch exactly. TPUs have no wider float.
+    top5_hits = tf.reduce_sum(tf.cast(ranked & (rank <= top5) & real, tf.float32))
+    loss = tf.reduce_sum(tf.where(real, losses, 0.0))
+    columns = tf.stack([ranked & (rank <= 1) & real, real])  # (2, B)
+    classes = tf.one_hot(labels, logits.shape[-1])  # (B, C)
+    return tf.stack([top5_hits, loss]), tf.matmul(tf.cast(columns, tf.float32), classes)
+
+
+def evaluation_of(totals: np.ndarray, by_class: np.ndarray) -> Evaluation:
+    """Return the means of the sums that `class_sums` returned, added over all batches."""
+    hits, images_of = by_class  # (C,)
+    count = max(images_of.sum(), 1.0)
+    present = images_of > 0
+    mean = (hits[present] / images_of[present]).mean() if present.any() else 0.0
+    top5, loss = totals / count
+    return Evaluation(
+        float(hits.sum() / count), float(top5), float(loss), int(images_of.sum()), float(mean)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +243,3 @@ class NumberEvaluator(MultiLabelEvaluator):
         squares = ((predicted.astype("float64") - true) ** 2).mean(axis=0)
         loss = float((squares / np.where(variance > 0, variance, 1.0)).mean())
         return NumberEvaluation(**means, loss=loss, examples=len(true))
-
-
-AnyEvaluation = Evaluation | MultiLabelEvaluation | NumberEvaluation
-AnyEvaluator = Evaluator | MultiLabelEvaluator | NumberEvaluator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -32,6 +32,19 @@ class Postprocessing(abc.ABC):
     same: ClassVar[str]
     unit: ClassVar[str]
     agreeing: ClassVar[str]
+
+    def named(self, names: Sequence[str]) -> Self:
+        """Return this postprocessing for columns with these names. Most do not depend on them."""
+        return self
+
+    @property
+    def choices(self) -> Sequence[slice]:
+        """The columns of each answer that is one class. Empty: the answers are numbers."""
+        return (slice(None),)
+
+    def of_labels(self, predictions: Predictions) -> list[OfLabel]:
+        """Return the predictions of each label. Most tasks have one."""
+        return [OfLabel("", predictions, self, predictions.class_names)]
 
     @abc.abstractmethod
     def tensor(self, outputs: tf.Tensor) -> tf.Tensor:
@@ -89,6 +102,27 @@ class Postprocessing(abc.ABC):
     @abc.abstractmethod
     def limits(self) -> str:
         """Return the model card's sentences on the fit."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfLabel:
+    """What a model says of one label.
+
+    Attributes:
+        label: the label's name. Empty: images have one label, or the task knows none.
+        predictions: the images that have the label.
+        postprocessing: that of the label's columns.
+        classes: names of the columns without the label.
+    """
+
+    label: str
+    predictions: Predictions
+    postprocessing: Any
+    classes: Sequence[str]
+
+    def titled(self, text: str) -> str:
+        """Return `text` after the label's name, if it has one."""
+        return f"{self.label}: {text}" if self.label else text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +239,7 @@ class Numbers(Postprocessing):
     alpha: float
     half_widths: tuple[float, ...] | None = None
 
+    choices = ()
     same = ""
     unit = "of a number, in standard deviations of the target"
     agreeing = "all numbers within 0.1 standard deviations"

@@ -12,6 +12,7 @@ from cait_finetune.errors import bad_value, suggest
 from cait_finetune.tasks.classification import Classification
 from cait_finetune.tasks.multi_label import MultiLabel
 from cait_finetune.tasks.regression import Regression
+from cait_finetune.tasks.several import Several
 from cait_finetune.tasks.task import Task
 
 _TASKS: dict[str, Task] = {}
@@ -25,6 +26,7 @@ def register(task: Task) -> None:
 register(Classification())
 register(MultiLabel())
 register(Regression())
+register(Several())
 
 
 def known_sections() -> set[str]:

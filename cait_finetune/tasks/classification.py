@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cait_finetune.config import ColumnsConfig, Config
@@ -67,9 +68,9 @@ class Classification(Task):
 
         return Probabilities(SOFTMAX)
 
-    def also(self, classes: int) -> tuple[str, ...]:
+    def also(self, class_names: Sequence[str]) -> tuple[str, ...]:
         """As `Task.also`: top-5, if there are enough classes."""
-        return ("top5",) if classes >= TOP5_FROM else ()
+        return ("top5",) if len(class_names) >= TOP5_FROM else ()
 
     def build_loss(self, config: Config, source: Source) -> Loss:
         """As `Task.build_loss`."""
@@ -84,7 +85,10 @@ class Classification(Task):
         )
 
     def build_evaluator(
-        self, model: keras.Model, strategy: tf.distribute.Strategy | None = None
+        self,
+        model: keras.Model,
+        class_names: Sequence[str],
+        strategy: tf.distribute.Strategy | None = None,
     ) -> Evaluator:
         """As `Task.build_evaluator`."""
         from cait_finetune.scores.evaluation import Evaluator

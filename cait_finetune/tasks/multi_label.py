@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cait_finetune.config import Config
@@ -82,7 +83,7 @@ class MultiLabel(Task):
 
         return Probabilities(SIGMOID)
 
-    def also(self, classes: int) -> tuple[str, ...]:
+    def also(self, class_names: Sequence[str]) -> tuple[str, ...]:
         """As `Task.also`."""
         return ("f1",)
 
@@ -98,7 +99,10 @@ class MultiLabel(Task):
         )
 
     def build_evaluator(
-        self, model: keras.Model, strategy: tf.distribute.Strategy | None = None
+        self,
+        model: keras.Model,
+        class_names: Sequence[str],
+        strategy: tf.distribute.Strategy | None = None,
     ) -> MultiLabelEvaluator:
         """As `Task.build_evaluator`."""
         from cait_finetune.scores.evaluation import MultiLabelEvaluator

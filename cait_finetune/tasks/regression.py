@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ class Regression(Task):
     measured = ("loss", "r2", "mae", "rmse", "spearman")
     losses = ("mse", "huber", "l1")
     fewest = 1
-    numbers = True
+    answers = "numbers"
     train_metric = "mae"
     one_class = False
     sections = ("Targets", "Predictions", "Largest errors")
@@ -94,9 +95,11 @@ class Regression(Task):
 
         return Numbers(self.alpha)
 
-    def also(self, classes: int) -> tuple[str, ...]:
+    def also(self, class_names: Sequence[str]) -> tuple[str, ...]:
         """As `Task.also`."""
-        return ("mae", "rmse") if classes == 1 else ("spearman",)  # unlike units have no mean
+        return (
+            ("mae", "rmse") if len(class_names) == 1 else ("spearman",)
+        )  # unlike units have no mean
 
     def build_loss(self, config: Config, source: Source) -> Loss:
         """As `Task.build_loss`."""
@@ -105,7 +108,10 @@ class Regression(Task):
         return number_loss(config.loss, source.labels("train"))
 
     def build_evaluator(
-        self, model: keras.Model, strategy: tf.distribute.Strategy | None = None
+        self,
+        model: keras.Model,
+        class_names: Sequence[str],
+        strategy: tf.distribute.Strategy | None = None,
     ) -> NumberEvaluator:
         """As `Task.build_evaluator`."""
         from cait_finetune.scores.evaluation import NumberEvaluator

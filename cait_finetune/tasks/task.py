@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from cait_finetune.config import Config, DatasetConfig, TaskConfig
@@ -34,7 +35,8 @@ class Task(abc.ABC):
         measured: all metrics of a validation, without the prefix that ``metrics.jsonl`` gives them.
         losses: the names in `loss.name` that fit. ``auto`` chooses the first.
         fewest: the smallest number of classes that a data set may have.
-        numbers: whether the model answers with numbers in the units of targets, not with classes.
+        answers: what an exported file answers with: ``class``, ``labels`` (a class of each) or
+            ``numbers``.
         train_metric: the metric that the training loss measures on each batch (`Loss.correct`).
         one_class: whether the answer for an image is exactly one class.
         sections: the sections of a report that only some tasks have, by title.
@@ -51,7 +53,7 @@ class Task(abc.ABC):
     measured: ClassVar[tuple[str, ...]]
     losses: ClassVar[tuple[str, ...]]
     fewest: ClassVar[int]
-    numbers: ClassVar[bool] = False
+    answers: ClassVar[str] = "class"
     train_metric: ClassVar[str] = "accuracy"
     one_class: ClassVar[bool]
     sections: ClassVar[tuple[str, ...]]
@@ -61,6 +63,11 @@ class Task(abc.ABC):
     per_image: ClassVar[str]
     answer: ClassVar[str]
     use: ClassVar[str] = ""
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the model answers with numbers in the units of targets, not with classes."""
+        return self.answers == "numbers"
 
     def configured(self, config: TaskConfig) -> Task:
         """Return the task with the values of its own keys."""
@@ -103,7 +110,7 @@ class Task(abc.ABC):
         """What a model's outputs become, before anything is fitted."""
 
     @abc.abstractmethod
-    def also(self, classes: int) -> tuple[str, ...]:
+    def also(self, class_names: Sequence[str]) -> tuple[str, ...]:
         """Return the metrics that the summary of a run shows beside the deciding one."""
 
     @abc.abstractmethod
@@ -112,9 +119,16 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def build_evaluator(
-        self, model: keras.Model, strategy: tf.distribute.Strategy | None = None
+        self,
+        model: keras.Model,
+        class_names: Sequence[str],
+        strategy: tf.distribute.Strategy | None = None,
     ) -> AnyEvaluator:
-        """Return the function that measures the loss and all metrics in one pass over batches."""
+        """Return the function that measures the loss and all metrics in one pass over batches.
+
+        Args:
+            class_names: names of the model's columns.
+        """
 
     @abc.abstractmethod
     def intervals(self, predictions: Predictions, evaluation: AnyEvaluation) -> dict[str, Interval]:

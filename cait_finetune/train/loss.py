@@ -65,7 +65,7 @@ class CrossEntropy:
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """Return whether the class with the highest logit is the class with the highest label."""
-        return _top1(labels, logits)
+        return top1(labels, logits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class BinaryCrossEntropy:
 
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """Return whether the class with the highest logit is the class with the highest label."""
-        return _top1(labels, logits)
+        return top1(labels, logits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,7 +299,8 @@ def _weighed(shares: tf.Tensor, class_weights: np.ndarray | None) -> tuple[tf.Te
     return tf.math.divide_no_nan(shares, weight[:, None]), weight
 
 
-def _top1(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def top1(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Return whether the class with the highest logit has the highest label, ``(B,)`` float32."""
     wanted = labels if labels.shape.rank == 1 else tf.argmax(labels, axis=-1)
     hits = tf.equal(tf.argmax(logits, axis=-1), tf.cast(wanted, tf.int64))
     return tf.cast(hits, tf.float32)

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from cait_finetune.config import Config
-from cait_finetune.config.metrics import METRIC_NAMES, format_metrics, format_value
+from cait_finetune.config.metrics import format_metrics, format_value, metric_words
 from cait_finetune.data.pipeline import example_ids
 from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ExportedModel
@@ -161,8 +161,8 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
     intervals, metric = scores.intervals["test"], task_of(config.task).judged_by(config.dataset)
     also = "".join(
-        f", {METRIC_NAMES[name]} {format_value(name, test.as_metrics()[name])}"
-        for name in scores.task.also(len(prepared.source.class_names))
+        f", {metric_words(name)} {format_value(name, test.as_metrics()[name])}"
+        for name in scores.task.also(prepared.source.class_names)
     )
     averaged = f", {state.best_of} weights" if state.best_of not in ("", TRAINED) else ""
     notes = [f"best epoch {state.best_epoch}{averaged}"]

@@ -25,11 +25,13 @@ from cait_finetune.report.number_table import (
     write_image_errors,
     write_target_table,
 )
+from cait_finetune.report.pictures import keep_pictures, picture_path
 from cait_finetune.report.reliability import draw_reliability, write_reliability
 from cait_finetune.report.speed import draw_speed
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.records import read_records
 from cait_finetune.scores.mistakes import Mistake
+from cait_finetune.scores.postprocessing import OfLabel
 from cait_finetune.tasks import Task
 from cait_finetune.workflow.scoring import Scores
 from cait_tf.atomic import atomic_open, write_text
@@ -78,17 +80,36 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
         _SECTIONS[title](run, scores, view)
 
 
+def _of_labels(scores: Scores, split: str) -> list[OfLabel]:
+    """Return the predictions of each label that an image of the split has."""
+    found = scores.postprocessing.of_labels(scores.predictions[split])
+    return [one for one in found if len(one.predictions.labels) or not one.label]
+
+
 def _write_classes(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
-    test = scores.predictions["test"]
-    table = class_table(test.logits, test.labels, test.class_names)
-    write_class_table(table, run.parts / "classes.csv")
+    rows = [
+        row
+        for one in _of_labels(scores, "test")
+        for row in class_table(
+            one.predictions.logits, one.predictions.labels, one.predictions.class_names
+        )
+    ]
+    write_class_table(rows, run.parts / "classes.csv")
 
 
 def _draw_confusion(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
-    test = scores.predictions["test"]
-    matrix = confusion(test.logits, test.labels, test.class_names)
-    write_confusion(matrix, run.parts / "confusion.csv")
-    draw_confusion(matrix, f"{len(test.logits):,} test images", run.parts / "confusion.png")
+    labels = _of_labels(scores, "test")
+    matrices = []
+    for place, one in enumerate(labels):
+        test = one.predictions
+        matrices.append(confusion(test.logits, test.labels, test.class_names))
+        draw_confusion(
+            dataclasses.replace(matrices[-1], names=one.classes),
+            one.titled(f"{len(test.logits):,} test images"),
+            picture_path(run.parts, "confusion", place),
+        )
+    keep_pictures(run.parts, "confusion", len(labels))
+    write_confusion(matrices, run.parts / "confusion.csv")
 
 
 def _draw_mistakes(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
@@ -109,18 +130,27 @@ def format_count(mistakes: int) -> str:
 
 
 def _draw_calibration(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
-    fitted = scores.postprocessing
     bins = {
-        (split, state): fitted.reliability(predictions, state == "calibrated")
-        for split, predictions in scores.predictions.items()
+        (split, one.titled(state)): one.postprocessing.reliability(
+            one.predictions, state == "calibrated"
+        )
+        for split in scores.predictions
+        for one in _of_labels(scores, split)
         for state in ("as trained", "calibrated")
     }
     write_reliability(bins, run.parts / "reliability.csv")
-    panels = [
-        ("as trained", bins["test", "as trained"]),
-        (f"temperature {fitted.temperature:.2f}", bins["test", "calibrated"]),
-    ]
-    draw_reliability(panels, *scores.task.confidence, run.parts / "reliability.png")
+    labels = _of_labels(scores, "test")
+    for place, one in enumerate(labels):
+        panels = [
+            (one.titled("as trained"), bins["test", one.titled("as trained")]),
+            (
+                f"temperature {one.postprocessing.temperature:.2f}",
+                bins["test", one.titled("calibrated")],
+            ),
+        ]
+        path = picture_path(run.parts, "reliability", place)
+        draw_reliability(panels, *scores.task.confidence, path)
+    keep_pictures(run.parts, "reliability", len(labels))
 
 
 def _half_widths(scores: Scores) -> np.ndarray:

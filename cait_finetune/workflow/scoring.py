@@ -117,7 +117,9 @@ def score(
     if postprocessing is None:
         unfitted = task.postprocessing
         postprocessing = unfitted.fitted(predictions["validation"]) or unfitted
-    evaluator = task.build_evaluator(_identity)
+    class_names = predictions["test"].class_names
+    postprocessing = postprocessing.named(class_names)
+    evaluator = task.build_evaluator(_identity, class_names)
     measures = {split: postprocessing.measures(predictions[split]) for split in SPLITS}
     evaluations = {split: evaluator(predictions[split].batches(batch_size)) for split in SPLITS}
     intervals = {split: task.intervals(predictions[split], evaluations[split]) for split in SPLITS}

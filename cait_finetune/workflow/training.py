@@ -38,7 +38,9 @@ def train(config: Config, prepared: Prepared, interruption: Interruption | None 
     model, length, strategy = plan.model, plan.length, prepared.worker.strategy
     split = streams.validation()
     task = task_of(config.task)
-    evaluator = task.build_evaluator(models.Head(model) if streams.features else model, strategy)
+    evaluator = task.build_evaluator(
+        models.Head(model) if streams.features else model, prepared.source.class_names, strategy
+    )
     validation = Validation(
         lambda: evaluator(split).as_metrics(), task.judged_by(config.dataset), task.train_metric
     )
@@ -100,7 +102,7 @@ def _score_best_again(config: Config, prepared: Prepared, validation: Validation
         return
     task = task_of(config.task)
     best = models.from_checkpoint(config.model, config.head, source.class_names, path, task.numbers)
-    evaluator = task.build_evaluator(best)
+    evaluator = task.build_evaluator(best, source.class_names)
     metrics = evaluator(prepared.streams.images_of("validation")).as_metrics()
     state.best_score = validation.score(metrics)
     prepared.worker.console.print(

@@ -77,6 +77,7 @@ class Mean:
     """Backend whose probabilities are the softmax of each image's mean red, green and blue."""
 
     class_names = ("red", "green", "blue")
+    several = False
 
     def __init__(self):
         self.calls = []

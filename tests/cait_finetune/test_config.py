@@ -56,6 +56,8 @@ OUT_OF_RANGE = [
     ("loss.gamma_negative", "-1", "[0, 20]"),
     ("loss.gamma_positive", "21", "[0, 20]"),
     ("loss.clip", "1", "[0, 1)"),
+    ("loss.weights", "[0,0]", "numbers of 0 or more, at least one of them above 0"),
+    ("loss.weights", "[-1,1]", "numbers of 0 or more, at least one of them above 0"),
     ("preprocessing.resize_mode", "stretch", "one of shorter_side, squash, pad"),
     ("preprocessing.crop_pct", "1.1", "[0.1, 1]"),
     ("preprocessing.interpolation", "nearest", "one of bicubic, bilinear"),

@@ -84,7 +84,7 @@ def load_table(config: DatasetConfig, target: Target, bands: bool = False) -> Fi
         class_names=names,
         split_file=_split_file(table.path),
         notes=(*notes, *on_labels),
-        target=target,
+        target=target.named(names),
     )
     source = assembled(config, listing, bands)
     # `write_splits` made these files: their hashes differ from those of the original image files.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _KEY = "dataset.data_dir"
 _TARGETS = "dataset.columns.targets"
 _SHOWN = 3
+_NAMED = 5  # targets in a line
 #: Smallest number of images in a group of `Numbers.strata`: 10 % of the group is an image.
 _SMALLEST_GROUP = 10
 _MOST_GROUPS = 16
@@ -147,6 +148,11 @@ class Numbers(Target):
         """As `Target.array`: ``(N, T)`` float32."""
         return index.labels.reshape(len(index), classes).astype(np.float32)
 
+    def described(self, class_names: Sequence[str]) -> str:
+        """As `Target.described`: the targets."""
+        shown = ", ".join(class_names[:_NAMED]) + ", …" * (len(class_names) > _NAMED)
+        return f"target {shown}" if len(class_names) == 1 else f"targets {shown}"
+
     def table_columns(self, config: DatasetConfig, table: Table) -> list[str]:
         """As `Target.table_columns`: ``dataset.columns.targets``, or the label column."""
         return list(config.columns.targets or [label_column(config, table)])
@@ -234,6 +240,7 @@ class Numbers(Target):
             if is_set:
                 shown = _listed(value) if isinstance(value, list) else value
                 raise bad_value(key, f"{shown} with task={self.task}", expected, hint)
+        self._refuse_labels(config)
 
     def check_train(self, labels: np.ndarray, names: Sequence[str], config: DatasetConfig) -> None:
         """As `Target.check_train`: refuse a target that has one value in all training images."""

@@ -45,6 +45,10 @@ class Target(abc.ABC):
     stratified: ClassVar[bool]
     needs_each_class: ClassVar[bool]
 
+    def named(self, class_names: Sequence[str]) -> Target:
+        """Return the kind of label with these class names. Most kinds do not depend on them."""
+        return self
+
     @abc.abstractmethod
     def shape(self, classes: int) -> tuple[int, ...]:
         """Return the shape of a label."""
@@ -119,6 +123,17 @@ class Target(abc.ABC):
     def array(self, index: LabelIndex, classes: int) -> np.ndarray:
         """Convert the stored labels of a TFDS split."""
 
+    def index_strangers(self, index: LabelIndex, classes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows and values of the stored labels of a TFDS split that are not in the class list."""
+        if index.labels.ndim == 2:  # attributes have no label numbers
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        outside = (index.labels < 0) | (index.labels >= classes)
+        return index.example_of_label()[outside], index.labels[outside]
+
+    def described(self, class_names: Sequence[str]) -> str:
+        """Return what the labels of a set are, for the line that describes it."""
+        return f"{len(class_names):,} classes"
+
     def table_columns(self, config: DatasetConfig, table: Table) -> list[str]:
         """Return the columns of a table that hold the labels.
 
@@ -139,6 +154,16 @@ class Target(abc.ABC):
                 f"[{','.join(config.columns.targets)}] with task={self.task}",
                 "null: targets are numbers",
                 "Set task=regression to train on numbers.",
+            )
+        self._refuse_labels(config)
+
+    def _refuse_labels(self, config: DatasetConfig) -> None:
+        if config.columns.labels:
+            raise bad_value(
+                "dataset.columns.labels",
+                f"[{','.join(config.columns.labels)}] with task={self.task}",
+                "null: an image has one label",
+                "Set task=several for several labels, or dataset.columns.label for one.",
             )
 
     def check_train(  # noqa: B027

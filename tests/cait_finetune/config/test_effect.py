@@ -24,6 +24,7 @@ OPTION_KEYS = [
     ("loss=cross_entropy", "loss.clip=0.1", "asymmetric"),
     ("head=linear", "head.hidden=9", "mlp"), ("head=cosine", "head.drop_rate=0.1", "mlp"),
     ("head=mlp", "head.scale=4", "cosine"), ("task=classification", "task.alpha=0.2", "regression"),
+    ("task=classification", "loss.weights=[1,2]", "several"),
 ]  # fmt: skip
 
 
@@ -109,6 +110,7 @@ UNREAD = [
     (["dataset=flowers"], "dataset.columns.weight=x", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.classes=[x,y]", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.targets=[x,y]", ["dataset=csv"]),
+    (["dataset=folder"], "dataset.columns.labels=[x,y]", ["dataset=csv"]),
     (["dataset=flowers"], "dataset.columns.separator=';'", ["dataset=csv", "task=multi_label"]),
     (["dataset=csv", "task=multi_label", "dataset.columns.classes=[x,y]"], "dataset.columns.separator=';'", []),
     ([], "export.accuracy_images=9", ["export=litert", "export.quantise=[int8]"]),

@@ -93,6 +93,7 @@ def test_numbers_of_several_views_have_no_interval():
 
     class Backend:
         class_names = ("angle",)
+        several = False
 
         def __call__(self, files):
             return np.array([[[len(one), len(one) - 1.0, len(one) + 1.0]] for one in files])

@@ -94,6 +94,7 @@ class Brightness:
 
     class_names = ("grey", "thousandths")
     provenance = None
+    several = False
 
     def __init__(self, intervals):
         self.ends = (0.0, -2.0, 3.0) if intervals else (0.0,)

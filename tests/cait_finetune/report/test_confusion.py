@@ -30,7 +30,7 @@ def test_rows_are_the_truth():
 
 def test_the_file_adds_up_to_every_image(tmp_path):
     one = matrix(30)
-    write_confusion(one, tmp_path / "c.csv")
+    write_confusion([one], tmp_path / "c.csv")
     with open(tmp_path / "c.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert sum(int(row["images"]) for row in rows) == 600
@@ -70,7 +70,7 @@ def test_memory_follows_the_images_not_the_classes(tmp_path):
     names = [f"class {index}" for index in range(classes)]
     tracemalloc.start()
     one = confusion(logits, rng.integers(0, classes, count), names)
-    write_confusion(one, tmp_path / "c.csv")
+    write_confusion([one], tmp_path / "c.csv")
     draw_confusion(one, "test images", tmp_path / "c.png")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

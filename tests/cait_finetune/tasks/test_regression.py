@@ -96,11 +96,13 @@ def test_alpha_reaches_the_intervals():
 def test_the_epoch_is_chosen_by_r2_which_has_an_interval():
     task = task_of(TaskConfig("regression"))
     assert task.judged_by(checked(*WORDS).dataset) == "r2"
-    assert task.also(1) == ("mae", "rmse")
-    assert task.also(2) == ("spearman",)  # two units have no mean
+    assert task.also(["angle"]) == ("mae", "rmse")
+    assert task.also(["angle", "size"]) == ("spearman",)  # two units have no mean
     random = np.random.default_rng(0)
     true = random.normal(size=(30, 2)).astype("float32")
     one = Predictions(true + 0.3, true, list(map(str, range(30))), ["a", "b"])
-    evaluation = task.build_evaluator(lambda numbers, training: numbers)(one.batches(8))
+    evaluation = task.build_evaluator(lambda numbers, training: numbers, one.class_names)(
+        one.batches(8)
+    )
     low, high = task.intervals(one, evaluation)["r2"]
     assert low < evaluation.r2 < high

@@ -52,7 +52,8 @@ def test_the_defaults_of_a_task_fit_it(name):
         assert task.target.class_counts(labels, 4).shape == (4,)
     assert task.numbers == (not task.target.has_classes)
     assert set(task.sections) <= tasks.known_sections()
-    assert task.postprocessing.values(np.zeros((3, 4))).shape == (3, 4)
+    columns = [f"colour={one}" for one in range(4)]
+    assert task.postprocessing.named(columns).values(np.zeros((3, 4))).shape == (3, 4)
 
 
 @pytest.mark.parametrize(
