@@ -15,11 +15,12 @@ from etils import epath
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data import (  # noqa: F401  register in TFDS
     aircraft,
+    leaning_digits,
     tfds_features,
     turned_digits,
 )
 from cait_finetune.data.procedural.builder import Procedural  # noqa: F401  registers in TFDS
-from cait_finetune.data.targets import NUMBERS, ONE_CLASS
+from cait_finetune.data.targets import NUMBERS, ONE_CLASS, SEVERAL_LABELS
 from tests.cait_finetune.stand_ins import CONF, checked
 
 pytestmark = pytest.mark.slow
@@ -29,6 +30,8 @@ SETS = [
     name for name in NAMES if name not in ("tfds", "digits", "imagenet_folder", "folder", "csv")
 ]
 OF_NUMBERS = {"turned_digits": "angle"}  # the feature that holds the target
+#: The features that hold the labels.
+OF_SEVERAL = {"leaning_digits": ("digit", "direction")}
 SPLITS = ("train", "validation", "test")
 # These builders name their splits only if their files exist.
 SPLITS_WITH_FILES = {
@@ -87,11 +90,12 @@ def test_the_catalogue_has_the_common_transfer_sets():
 @pytest.mark.parametrize("name", SETS)
 def test_it_is_a_set_of_one_image_and_one_label(name, folder):
     target = NUMBERS if name in OF_NUMBERS else ONE_CLASS
+    target = SEVERAL_LABELS if name in OF_SEVERAL else target
     image, label = tfds_features.find_keys(builder(name, folder), options(name), target)
-    assert (image, label) == ("image", OF_NUMBERS.get(name, "label"))
+    assert (image, label) == ("image", (OF_NUMBERS | OF_SEVERAL).get(name, "label"))
 
 
-@pytest.mark.parametrize("name", [name for name in SETS if name not in OF_NUMBERS])
+@pytest.mark.parametrize("name", [name for name in SETS if name not in OF_NUMBERS | OF_SEVERAL])
 def test_num_classes_equals_that_of_the_builder(name, folder):
     assert builder(name, folder).info.features["label"].num_classes == options(name).num_classes
 

@@ -88,6 +88,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "linear probe": ("tuning=linear_probe", "tuning.cache_dir=null"),
     "BatchNorm head": ("head=batchnorm_linear", "tuning.cache_features=false"),
     "regression": ("dataset=turned_digits",),
+    "several answers": ("dataset=leaning_digits", "loss.weights=[1,0.5]"),
     "rematerialisation": ("model.remat=true",),
     "several steps a call": ("train.steps_per_execution=4", "train.log_every=4"),
     "bfloat16": ("train.precision=mixed_bfloat16",),

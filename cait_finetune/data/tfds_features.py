@@ -95,13 +95,14 @@ def _find_several(
                 f"features of {builder.name} with one class: {', '.join(fit) or 'it has none'}",
                 suggest(label, fit),
             )
-    image = config.columns.image or next(
-        (name for name in ("image", *names)
-         if name in features and _is_picture(features[name], channels)), "image",
-    )  # fmt: skip
-    if image not in features or not _is_picture(features[image], channels):
+    pictures = [name for name in names if _is_picture(features[name], channels)]
+    usual = "image" if "image" in pictures else next(iter(pictures), None)
+    image = config.columns.image or usual
+    if image not in pictures:
         raise bad_value(
-            "dataset.columns.image", image, f"the image among the features {', '.join(names)}"
+            "dataset.columns.image",
+            image or "nothing",
+            f"a feature of {builder.name} with an image: {', '.join(pictures) or 'it has none'}",
         )
     _check_picture(image, features[image], channels)
     return image, labels

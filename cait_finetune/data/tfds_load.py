@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _MADE_HERE = (
     "cait_finetune.data.digits",
     "cait_finetune.data.turned_digits",
+    "cait_finetune.data.leaning_digits",
     "cait_finetune.data.procedural.builder",
 )
 _LOOKED_AT = 64  # entries of a folder
@@ -106,7 +107,7 @@ def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
     storage.check_readable("dataset.data_dir", config.data_dir or "")
     _refuse_class_folders(config)
     # These imports register our own sets with TFDS.
-    from cait_finetune.data import aircraft, turned_digits  # noqa: F401
+    from cait_finetune.data import aircraft, leaning_digits, turned_digits  # noqa: F401
     from cait_finetune.data.procedural.builder import Procedural  # noqa: F401
 
     try:
@@ -205,7 +206,7 @@ def _says_who_prepares(name: str) -> Callable[[str], None]:
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
-    if config.source == "digits" or builder.name == "turned_digits":
+    if config.source == "digits" or builder.name in ("turned_digits", "leaning_digits"):
         tfds.disable_progress_bar()  # preparing is fast
     try:
         # Our own sets list their URLs in `URLS`, because TFDS has no checksums of them.
