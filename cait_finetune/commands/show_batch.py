@@ -100,7 +100,7 @@ def caption(label: np.ndarray, names: Sequence[str], one_class: bool = True) -> 
         return names[int(label)]
     total = (float(label.sum()) or 1.0) if one_class else 1.0
     percent = [round(100 * float(share) / total) for share in label]
-    there = [index for index in label.argsort()[::-1] if percent[index]]
+    there = [index for index in np.argsort(-label, kind="stable") if percent[index]]
     if all(percent[index] == 100 for index in there):
         return "\n".join(names[index] for index in there) or "no class"
     return "\n".join(f"{names[index]} {percent[index]}%" for index in there)
