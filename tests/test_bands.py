@@ -11,7 +11,11 @@ from PIL import Image
 
 import cait_tf
 from cait_finetune import load_run, predict
+from cait_finetune.data import statistics
 from cait_finetune.errors import UserError
+from cait_finetune.runs.automatic import as_said
+from cait_finetune.runs.directory import RunDirectory
+from cait_finetune.runs.leaderboard import read_entry
 from tests.quick_runs import run
 from tests.small_model import WORDS, small_model  # noqa: F401  an automatic fixture
 
@@ -55,6 +59,9 @@ def test_the_run_keeps_its_statistics(finished, images):
     kept = OmegaConf.load(directory / "config.yaml").preprocessing
     assert len(kept.mean) == len(kept.std) == CHANNELS
     assert f"data   mean of the training images: {kept.mean[0]:g}," in said
+    said_of = {"preprocessing.mean": None, "preprocessing.std": None}
+    assert as_said(RunDirectory(directory)) == said_of
+    assert said_of.items() <= read_entry(directory).settings.items()
     way = load_run(directory).saved.build_preprocessing()
     assert way.mean == tuple(kept.mean)
     assert (directory / "report.html").is_file()
@@ -111,7 +118,10 @@ def test_a_photograph_gets_an_error(finished, tmp_path):
         predict(finished[0], tmp_path / "rgb.png", tta="flip")
 
 
-def test_weights_of_other_channels_are_refused(finished, images, tmp_path):
+def test_weights_of_other_channels_are_refused_before_all_images_are_read(
+    finished, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(statistics, "channel_statistics", None)
     best = finished[0] / "checkpoints" / "best.safetensors"
     with pytest.raises(UserError, match="patch embedding has 4 channels, expected weights of 1"):
         run(

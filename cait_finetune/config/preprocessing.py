@@ -95,7 +95,7 @@ def check_statistics(config: PreprocessingConfig, channels: int) -> None:
                 key,
                 f"{len(values)} numbers",
                 f"{channels}, one for each channel of model.in_channels={channels}",
-                f"Set {key}={AUTO}.",
+                f"Set model.in_channels={len(values)}, or {key}={AUTO} to compute it in training.",
             )
         if not all(math.isfinite(one) and (name == "mean" or one > 0) for one in values):
             wanted = "finite numbers" + " above 0" * (name == "std")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
@@ -17,11 +19,14 @@ from cait_finetune.runtime.progress import progress_bar
 _DIGITS = 6  # significant digits, which `config.yaml` shows
 
 
-def settle_statistics(config: Config, source: Source, console: Console) -> None:
+def settle_statistics(config: Config, source: Source, console: Console) -> dict[str, Any]:
     """Replace `preprocessing.mean` and `preprocessing.std` by numbers if they are those of the images.
 
     The numbers become a part of the configuration, which a run keeps: later commands read them and compute
     none. With given numbers the function does nothing.
+
+    Returns:
+        What the configuration said, for each replaced key: ``{"preprocessing.mean": "auto"}``.
 
     Raises:
         UserError: an image is corrupt and `dataset.on_corrupt` is ``stop``, or a channel has the same
@@ -29,7 +34,8 @@ def settle_statistics(config: Config, source: Source, console: Console) -> None:
     """
     wanted = automatic(config.preprocessing, config.model.in_channels)
     if not wanted:
-        return
+        return {}
+    said = {f"preprocessing.{key}": getattr(config.preprocessing, key) for key in wanted}
     channels = config.model.in_channels
     found = dict(zip(("mean", "std"), channel_statistics(config, source, console), strict=True))
     for key in wanted:
@@ -44,6 +50,7 @@ def settle_statistics(config: Config, source: Source, console: Console) -> None:
         setattr(config.preprocessing, key, values)
         shown = ", ".join(f"{value:g}" for value in values)
         console.print(f"data   {key} of the training images: {shown}", highlight=False)
+    return said
 
 
 def channel_statistics(

@@ -20,6 +20,7 @@ from cait_finetune.data.changes import ANOTHER_ORDER, differences
 from cait_finetune.data.fingerprint import Fingerprint, Image, fingerprint
 from cait_finetune.data.source import Source
 from cait_finetune.errors import UserError, bad_value
+from cait_finetune.runs.automatic import KEY as AUTOMATIC
 from cait_finetune.runs.directory import RunDirectory, write_json
 from cait_finetune.runs.image_list import is_whole, read_images, write_images
 from cait_finetune.runs.run_id import KEY, check_run_id, read_identity, unreadable
@@ -56,6 +57,7 @@ def begin_identity(
     run_id: str,
     settings: Mapping[str, Any] | None = None,
     parent: RunDirectory | None = None,
+    automatic: Mapping[str, Any] | None = None,
 ) -> Fingerprint:
     """Write the identity of a new run.
 
@@ -66,6 +68,7 @@ def begin_identity(
         settings: the values from `settings.settings`, by which later commands detect an edited
             ``config.yaml``. `None`: no values.
         parent: the finished run that this run continues. `None`: no run.
+        automatic: what the configuration said of the settings that were computed (`as_said`).
 
     Returns:
         The fingerprint of the data.
@@ -83,6 +86,7 @@ def begin_identity(
             "accepted": [],
             SETTINGS: dict(settings or {}),
             **({PARENT: {KEY: run_id_of(parent), "directory": str(parent.root)}} if parent else {}),
+            **({AUTOMATIC: dict(automatic)} if automatic else {}),
         },
     )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import math
 import os
@@ -17,6 +18,7 @@ from cait_finetune.config.checks import utf8_path
 from cait_finetune.config.mappings import to_dict
 from cait_finetune.config.places import expanded
 from cait_finetune.errors import UserError, bad_value, suggest
+from cait_finetune.runs.automatic import as_said
 from cait_finetune.runs.command_line import split_command
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.exports import current_result
@@ -36,7 +38,7 @@ class Entry:
 
     Attributes:
         directory: directory of the run.
-        settings: leaves of the run's configuration, ``{"optimizer.base_lr": 0.001, …}``.
+        settings: leaves of the run's configuration, as it was said (`as_said`), ``{"optimizer.base_lr": 0.001, …}``.
         command: the command that started the run. `None`: unknown.
         result: content of ``result.json``. `None`: ``config.yaml`` or ``result.json`` is missing or
             unusable.
@@ -114,6 +116,8 @@ def read_entry(directory: Path) -> Entry:
         missing.append("no config.yaml")
     except (UserError, OmegaConfBaseException):
         missing.append("a config.yaml that cannot be read")
+    with contextlib.suppress(UserError):  # `_foreign` names the file
+        settings |= as_said(run)
     result = None
     try:
         result = run.read_result()

@@ -15,8 +15,10 @@ from cait_finetune.config.advice import advise, advise_formats
 from cait_finetune.config.former import with_task
 from cait_finetune.config.mappings import UNREADABLE, load, merge, to_dict
 from cait_finetune.config.places import expanded_path
+from cait_finetune.config.preprocessing import AUTO
 from cait_finetune.config.root import without_effect
 from cait_finetune.errors import UserError, bad_value, reason
+from cait_finetune.runs.automatic import as_said
 from cait_finetune.runs.directory import RunDirectory, forget_default_splits, read_json
 from cait_finetune.runs.exports import damaged_file
 from cait_finetune.runs.nearby import no_run
@@ -144,6 +146,7 @@ def resumed(
     """
     directory = find_run(composed.resume)
     saved = _read(directory / "config.yaml")
+    said = as_said(RunDirectory(directory))
     named = [
         override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)
     ]
@@ -159,6 +162,7 @@ def resumed(
             for name in named
         )
         unsaid = key == "dataset.seed" and new is None  # null means the run's own seed
+        unsaid |= key in said and new in (said[key], AUTO)  # the run has the numbers
         # Text that an environment variable gives is a number in the run's file.
         same = old == new or _shown(old) == _shown(new)
         if not ours or same or key == "resume" or unsaid:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -89,18 +90,19 @@ def prepare(
     if worker.chief and not config.resume:
         run.create()
     source = open_data(config, run, worker.console)
-    settle_statistics(config, source, worker.console)
     tuning, length = plan_length(config, source)
-    logbook, start = open_logbook(config, run, source, length, worker)
-    logbook = dataclasses.replace(logbook, on_epoch_end=tuple(on_epoch_end))
+    state, start = _begin_state(config, run, source)
     plan = build_plan(config, run, source, tuning, length, start, worker)
+    automatic = settle_statistics(config, source, worker.console)  # reads all training images
+    logbook = open_logbook(config, run, source, length, worker, state)
+    logbook = dataclasses.replace(logbook, on_epoch_end=tuple(on_epoch_end))
     if worker.chief and config.resume:
         _write_parameters(run, plan)  # the file may be damaged or gone
         keep_free_keys(run, config)
         record_weights_path(run, config.model.weights)
     elif worker.chief:
-        _begin_directory(config, run, source, plan, logbook.state, worker)
-    print_plan(config, plan, start, worker, logbook.state.step)
+        _begin_directory(config, run, source, plan, state, automatic, worker)
+    print_plan(config, plan, start, worker, state.step)
     if start.arrays is None:
         scored = ("validation", "test")
         for note in notes_on_weights(
@@ -198,16 +200,28 @@ def _continued(config: Config, source: Source, say: Say) -> Source:
     return source
 
 
-def open_logbook(
-    config: Config, run: RunDirectory, source: Source, length: Length, worker: Worker
-) -> tuple[Logbook, Start]:
-    """Open the files that training writes. For a resumed run, read the saved state.
+def _begin_state(config: Config, run: RunDirectory, source: Source) -> tuple[RunState, Start]:
+    """Return the state of a new run. For a resumed run, read the saved state.
 
     Raises:
         UserError: the state is damaged or belongs to another run.
     """
     if config.resume:
-        state, start = _resume_state(config, run, source)
+        return _resume_state(config, run, source)
+    seen = _seen(source, _seen_by(config.model.weights))
+    return RunState(run=new_run_id(), seen=seen), Start()
+
+
+def open_logbook(
+    config: Config,
+    run: RunDirectory,
+    source: Source,
+    length: Length,
+    worker: Worker,
+    state: RunState,
+) -> Logbook:
+    """Open the files that training writes."""
+    if config.resume:
         metrics = MetricsLog(run.metrics, worker.chief, state.run)
         if worker.chief:
             record_environment(run.environment, device_summary(worker.strategy), begin=False)
@@ -215,8 +229,6 @@ def open_logbook(
                 run.unmark_finished()
         metrics.cut(state.log_bytes, state.step)
     else:
-        seen = _seen(source, _seen_by(config.model.weights))
-        state, start = RunState(run=new_run_id(), seen=seen), Start()
         metrics = MetricsLog(run.metrics, worker.chief, state.run)
     stated = {
         "model": config.model.name,
@@ -226,7 +238,7 @@ def open_logbook(
         SEEN: state.seen,
     }
     checkpoints = Checkpoints(run.checkpoints, stated, config.checkpoint.keep, worker.chief)
-    return Logbook(state, metrics, checkpoints, worker.console), start
+    return Logbook(state, metrics, checkpoints, worker.console)
 
 
 def _resume_state(config: Config, run: RunDirectory, source: Source) -> tuple[RunState, Start]:
@@ -293,6 +305,7 @@ def _begin_directory(
     source: Source,
     plan: Plan,
     state: RunState,
+    automatic: Mapping[str, Any],
     worker: Worker,
 ) -> None:
     """Write the run's first files. ``config.yaml`` comes last: it makes the run resumable."""
@@ -307,7 +320,7 @@ def _begin_directory(
             worker.console.print(line, highlight=False)
     identity = begin_identity(
         run, source, weights, sha256, state.run, settings(composed),
-        RunDirectory(Path(parent)) if parent else None,
+        RunDirectory(Path(parent)) if parent else None, automatic,
     )  # fmt: skip
     state.data = identity.digest
     _write_parameters(run, plan)

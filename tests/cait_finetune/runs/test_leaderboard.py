@@ -187,3 +187,13 @@ def test_runs_are_judged_alike(tmp_path):
     assert judged_by(entries[1:]) == "mean_per_class"
     with pytest.raises(UserError, match="runs judged by mean_per_class and by top1"):
         judged_by(entries)
+
+
+def test_computed_settings_are_compared_as_they_were_said(tmp_path):
+    """Two folds of one configuration have different means, and are one group."""
+    mean = {"model__in_channels": 1, "preprocessing__mean": [0.25]}
+    directory = write_run(tmp_path / "run", 0.5, **mean)
+    (directory / "identity.json").write_text('{"automatic": {"preprocessing.mean": null}}')
+    assert read_entry(directory).settings["preprocessing.mean"] is None
+    other = read_entry(write_run(tmp_path / "other", 0.5, **mean))
+    assert other.settings["preprocessing.mean"] == [0.25]

@@ -238,3 +238,30 @@ def test_a_malformed_config_raises_an_error(run, text):
     (run / "config.yaml").write_text(text)
     with pytest.raises(UserError, match=r"config\.yaml|nothing"):
         resume(run)
+
+
+@pytest.fixture
+def automatic(run):
+    """Return a run whose mean and standard deviation were computed from its images."""
+    saved = OmegaConf.structured(checked(*FIRST, "model.in_channels=1"))
+    saved.preprocessing.mean, saved.preprocessing.std = [0.25], [0.5]
+    OmegaConf.save(saved, run / "config.yaml")
+    said = {"preprocessing.mean": None, "preprocessing.std": "auto"}
+    (run / "identity.json").write_text(json.dumps({"automatic": said}))
+    return run
+
+
+def test_the_whole_command_of_a_run_with_computed_statistics(automatic):
+    words = (*FIRST, "model.in_channels=1", "preprocessing.std=auto")
+    for config, changes in (
+        resume(automatic),
+        resume(automatic, *words),
+        resume(automatic, *words, recipe=True),
+    ):
+        assert changes == []
+        assert (config.preprocessing.mean, config.preprocessing.std) == ([0.25], [0.5])
+
+
+def test_other_statistics_than_the_computed_ones_are_refused(automatic):
+    with pytest.raises(UserError, match=r"preprocessing\.mean: \[0\.25\] → \[0\.3\]"):
+        resume(automatic, "preprocessing.mean=[0.3]")
