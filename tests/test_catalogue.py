@@ -15,12 +15,13 @@ from etils import epath
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data import (  # noqa: F401  register in TFDS
     aircraft,
+    digit_pairs,
     leaning_digits,
     tfds_features,
     turned_digits,
 )
 from cait_finetune.data.procedural.builder import Procedural  # noqa: F401  registers in TFDS
-from cait_finetune.data.targets import NUMBERS, ONE_CLASS, SEVERAL_LABELS
+from cait_finetune.tasks import task_of
 from tests.cait_finetune.stand_ins import CONF, checked
 
 pytestmark = pytest.mark.slow
@@ -29,9 +30,12 @@ NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
 SETS = [
     name for name in NAMES if name not in ("tfds", "digits", "imagenet_folder", "folder", "csv")
 ]
-OF_NUMBERS = {"turned_digits": "angle"}  # the feature that holds the target
-#: The features that hold the labels.
-OF_SEVERAL = {"leaning_digits": ("digit", "direction")}
+#: The features that hold the labels, if they are not one class named "label".
+FEATURES = {
+    "turned_digits": "angle",
+    "leaning_digits": ("digit", "direction"),
+    "digit_pairs": "labels",
+}
 SPLITS = ("train", "validation", "test")
 # These builders name their splits only if their files exist.
 SPLITS_WITH_FILES = {
@@ -88,14 +92,13 @@ def test_the_catalogue_has_the_common_transfer_sets():
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_it_is_a_set_of_one_image_and_one_label(name, folder):
-    target = NUMBERS if name in OF_NUMBERS else ONE_CLASS
-    target = SEVERAL_LABELS if name in OF_SEVERAL else target
+def test_it_is_a_set_of_one_image_and_the_labels_of_its_task(name, folder):
+    target = task_of(checked(f"dataset={name}").task).target
     image, label = tfds_features.find_keys(builder(name, folder), options(name), target)
-    assert (image, label) == ("image", (OF_NUMBERS | OF_SEVERAL).get(name, "label"))
+    assert (image, label) == ("image", FEATURES.get(name, "label"))
 
 
-@pytest.mark.parametrize("name", [name for name in SETS if name not in OF_NUMBERS | OF_SEVERAL])
+@pytest.mark.parametrize("name", [name for name in SETS if name not in FEATURES])
 def test_num_classes_equals_that_of_the_builder(name, folder):
     assert builder(name, folder).info.features["label"].num_classes == options(name).num_classes
 
@@ -147,7 +150,7 @@ def test_no_image_is_in_two_splits(name):
 def test_every_set_states_its_homepage_and_licence(name):
     assert options(name).homepage.startswith("https://")
     assert options(name).license
-    assert options(name).num_classes
+    assert options(name).num_classes or name in FEATURES
 
 
 def test_the_sets_that_are_judged_by_the_mean_per_class():

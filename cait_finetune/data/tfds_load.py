@@ -29,13 +29,13 @@ from cait_tf.places import temporary_directory, usable_home, writable
 
 logger = logging.getLogger(__name__)
 
-#: Modules of sets that need no download.
-_MADE_HERE = (
-    "cait_finetune.data.digits",
-    "cait_finetune.data.turned_digits",
-    "cait_finetune.data.leaning_digits",
-    "cait_finetune.data.procedural.builder",
+#: Modules of sets that need no download and are made in a second.
+_OF_DIGITS = tuple(
+    f"cait_finetune.data.{name}"
+    for name in ("digits", "turned_digits", "leaning_digits", "digit_pairs")
 )
+#: Modules of sets that need no download.
+_MADE_HERE = (*_OF_DIGITS, "cait_finetune.data.procedural.builder")
 _LOOKED_AT = 64  # entries of a folder
 _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
@@ -107,7 +107,12 @@ def _builder(config: DatasetConfig) -> tfds.core.DatasetBuilder:
     storage.check_readable("dataset.data_dir", config.data_dir or "")
     _refuse_class_folders(config)
     # These imports register our own sets with TFDS.
-    from cait_finetune.data import aircraft, leaning_digits, turned_digits  # noqa: F401
+    from cait_finetune.data import (  # noqa: F401
+        aircraft,
+        digit_pairs,
+        leaning_digits,
+        turned_digits,
+    )
     from cait_finetune.data.procedural.builder import Procedural  # noqa: F401
 
     try:
@@ -206,8 +211,8 @@ def _says_who_prepares(name: str) -> Callable[[str], None]:
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, config: DatasetConfig) -> None:
-    if config.source == "digits" or builder.name in ("turned_digits", "leaning_digits"):
-        tfds.disable_progress_bar()  # preparing is fast
+    if type(builder).__module__ in _OF_DIGITS:
+        tfds.disable_progress_bar()
     try:
         # Our own sets list their URLs in `URLS`, because TFDS has no checksums of them.
         for url in (*(builder.url_infos or ()), *getattr(builder, "URLS", ())):
