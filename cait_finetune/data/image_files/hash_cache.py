@@ -33,13 +33,15 @@ class HashCache:
 
     Args:
         paths: the paths of all files; at least one.
+        bands: as in `signatures.fault`. A known hash means that a file has passed this check, so each
+            kind of check has its own cache.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], bands: bool = False) -> None:
         self._paths = paths
         # The common prefix of the first and the last sorted path is the prefix of all paths.
         ends = [path.split("/")[:-1] for path in (min(paths), max(paths))]
-        root = "/".join([str(_FORMAT), *os.path.commonprefix(ends)])
+        root = "/".join([f"{_FORMAT}{'-bands' * bands}", *os.path.commonprefix(ends)])
         digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:24]
         directory = cache_directory()
         self._file = directory.with_name("contents") / f"{digest}.npz" if directory else None

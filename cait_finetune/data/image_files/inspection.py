@@ -58,7 +58,7 @@ def inspected(
     """
     if not len(paths):
         return np.zeros(0, np.int64)
-    cache = HashCache(paths)
+    cache = HashCache(paths, bands)
     words = "checking files (dataset.check=false skips the check)"
     stats, found = zip(
         *in_threads(words, functools.partial(_look, cache, bands), paths), strict=True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from cait_finetune.data.image_files import hash_cache, storage
@@ -56,6 +57,17 @@ def test_an_unchanged_file_is_read_once(files, read):
     assert inspected(files[:2], files[:2], "stop").tolist() == hashes[:2]
     assert inspected(files, files, "stop").tolist() == hashes
     assert read() == []
+
+
+def test_each_kind_of_check_reads_the_files(files):
+    with open(files[1], "wb") as file:
+        file.write(encode(picture(8, 8), "BMP"))
+    with open(files[2], "wb") as file:
+        np.save(file, picture(8, 8))
+    for _ in range(2):  # in the second turn each kind knows the files that passed
+        for bands, bad in ((False, 2), (True, 1)):
+            found = inspected(files, files, "skip", bands)
+            assert np.flatnonzero(found < 0).tolist() == [bad]
 
 
 def test_another_content_is_read_even_with_the_old_size_and_time(files, read):
