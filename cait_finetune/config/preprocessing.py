@@ -64,7 +64,8 @@ def _parsed(key: str, value: Any) -> list[float] | str | None:
         return value
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
         try:
-            return [float(one) for one in value]
+            if not any(isinstance(one, bool) for one in value):
+                return [float(one) for one in value]
         except (TypeError, ValueError):
             pass
     raise bad_value(key, value, _LIST, f"Write '{key}=[0.5,0.5,0.5]' or {key}={AUTO}")
