@@ -139,7 +139,8 @@ def build(
             **chosen,
         )
     except (cait_tf.CaiTError, ImportError) as error:
-        raise UserError(f"model.{error}") from error
+        message = str(error).replace("Set in_channels=", "Set model.in_channels=")
+        raise UserError(f"model.{message}") from error
 
 
 def from_checkpoint(

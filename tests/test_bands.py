@@ -123,7 +123,10 @@ def test_weights_of_other_channels_are_refused_before_all_images_are_read(
 ):
     monkeypatch.setattr(statistics, "channel_statistics", None)
     best = finished[0] / "checkpoints" / "best.safetensors"
-    with pytest.raises(UserError, match="patch embedding has 4 channels, expected weights of 1"):
+    with pytest.raises(
+        UserError, match="patch embedding has 4 channels, expected weights of 1 channel,"
+    ) as caught:
         run(
             tmp_path / "other", "dataset=digits", *SHORT, "model.in_channels=1", f"model.weights={best}"
         )  # fmt: skip
+    assert "\n  Set model.in_channels=4" in str(caught.value)

@@ -27,10 +27,13 @@ def adapt_channels(tensors: dict[str, np.ndarray], channels: int, source: str) -
         return False
     if kernel.shape[2] != _RGB:
         wanted = (
-            "3 channels" if channels == _RGB else f"{channels} channels, or of 3, which are adapted"
+            "3 channels"
+            if channels == _RGB
+            else f"{channels} channel{'s' * (channels != 1)}, or of 3, which are adapted"
         )
+        own = f"{kernel.shape[2]} channel{'s' * (kernel.shape[2] != 1)}"
         raise WeightsError(
-            f"weights: got {source}, whose patch embedding has {kernel.shape[2]} channels, expected "
+            f"weights: got {source}, whose patch embedding has {own}, expected "
             f"weights of {wanted}\n"
             f"  Set in_channels={kernel.shape[2]}, or choose other weights."
         )

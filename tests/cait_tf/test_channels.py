@@ -64,6 +64,9 @@ def test_other_channels_are_refused(tmp_path):
         cait_tf.WeightsError, match="has 5 channels, expected weights of 4 channels"
     ):
         cait_tf.load_weights(other, path)
+    one = cait_tf.CaiTClassifier(in_channels=1, **SMALL)
+    with pytest.raises(cait_tf.WeightsError, match="expected weights of 1 channel, or of 3"):
+        cait_tf.load_weights(one, path)
     with pytest.raises(cait_tf.WeightsError, match="has 5 channels"):
         cait_tf.load_weights(cait_tf.CaiTClassifier(**SMALL), path)
     with pytest.raises(cait_tf.CaiTError, match="5 channels, expected 3, as in every SavedModel"):
