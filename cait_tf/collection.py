@@ -83,7 +83,8 @@ def write_saved_model(model: Any, directory: str | Path) -> None:
     Raises:
         CaiTError: Keras runs on another backend than TensorFlow, the model does not compute in
             float32, the model has a head that is not linear, takes images of other than 3 channels, is a
-            regressor, or has LoRA updates. To merge the updates, save the weights and load them into a model without LoRA.
+            regressor, or has LoRA updates. To merge the updates, save the weights and load them into a
+            model without LoRA.
     """
     import keras
 

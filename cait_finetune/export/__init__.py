@@ -8,10 +8,13 @@ tolerance:
 | format        | file                       | takes                       | tolerance | run by         |
 |---------------|----------------------------|-----------------------------|-----------|----------------|
 | `saved_model` | ``saved_model/``           | bytes of image files        | 1e-4      | TensorFlow     |
-| `onnx`        | ``onnx/model.onnx``        | uint8 (B, h, w, 3)          | 1e-3      | onnxruntime    |
-| `litert`      | ``litert/model.tflite``    | uint8 (B, h, w, 3)          | 1e-3      | ai_edge_litert |
-| `keras`       | ``keras/model.keras``      | uint8 (B, h, w, 3)          | 1e-3      | Keras          |
-| `timm`        | ``timm/model.safetensors`` | normalised (B, 3, H, W)     | 1e-3      | timm           |
+| `onnx`        | ``onnx/model.onnx``        | images (B, h, w, c)         | 1e-3      | onnxruntime    |
+| `litert`      | ``litert/model.tflite``    | images (B, h, w, c)         | 1e-3      | ai_edge_litert |
+| `keras`       | ``keras/model.keras``      | images (B, h, w, c)         | 1e-3      | Keras          |
+| `timm`        | ``timm/model.safetensors`` | normalised (B, c, H, W)     | 1e-3      | timm           |
+
+Images are uint8 for c = 3 channels. For another number of channels they are float32, in the unit of
+`data.bands`.
 
 Quantised variants of the LiteRT file need not pass this check. `accuracy` measures their accuracy
 on validation images. The export removes a variant if its top-1 class differs from the float file's

@@ -30,8 +30,8 @@ _OPSET = 18
 def export(exported: ExportedModel, validation: ValidationSamples, directory: Path) -> dict:
     """Write and check ``model.onnx``, as `formats.Export` specifies.
 
-    The file takes ``images`` (B, h, w, 3) uint8 of any size; all images of a batch have the same
-    size. It returns ``predicted_class`` (B,), a class name, ``probability`` (B,), ``probabilities``
+    The file takes ``images`` of any size: (B, h, w, 3) uint8, or (B, h, w, c) float32 for another
+    number c of channels. All images of a batch have the same size. It returns ``predicted_class`` (B,), a class name, ``probability`` (B,), ``probabilities``
     (B, C) and ``class_names`` (C,). The file's metadata (JSON under ``class_names``) and
     ``labels.txt`` hold the class names too.
 

@@ -19,16 +19,17 @@ from cait_tf.fused.tensorflow import split_patches
 class ServingModule(tf.Module):
     """The object that `export_saved_model` saves. It has three signatures.
 
-    ``serving_default`` maps ``image_bytes`` (B,), the bytes of JPEG, PNG, GIF, WebP or BMP files (of PNG, JPEG or NPY, if images are no RGB), to
-    ``predicted_class`` (B,), the name of the most probable class; ``probability`` (B,), the probability
-    of that class; ``probabilities`` (B, C); and ``class_names`` (C,), the names of the columns.
+    ``serving_default`` maps ``image_bytes`` (B,) to ``predicted_class`` (B,), the name of the most
+    probable class; ``probability`` (B,), the probability of that class; ``probabilities`` (B, C); and
+    ``class_names`` (C,), the names of the columns. ``image_bytes`` are the bytes of JPEG, PNG, GIF, WebP
+    or BMP files. For another number of channels than 3 they are those of PNG, JPEG or NPY files.
     `postprocessing` turns logits into probabilities.
 
     ``rows`` returns the same outputs, but ``class_names`` is (B, C), and adds ``predicted_index`` (B,)
     int32, the column of the most probable class. The first axis of every output is the batch, because
     TF-Serving's row format and batching need it.
 
-    ``images`` maps a batch (B, H, W, 3), normalised as in training, to ``logits`` (B, C) and
+    ``images`` maps a batch (B, H, W, c) of c channels, normalised as in training, to ``logits`` (B, C) and
     ``features`` (B, D).
 
     The method ``labels()`` returns all class names in column order.

@@ -98,10 +98,11 @@ class Run:
         """Return the input of `model` for decoded images, as the run's evaluation prepares them.
 
         Args:
-            images: images with another number of channels C than 3 are float32 ``(B, h, w, C)`` or
-                ``(h, w, C)``, in the unit of `data.bands`. RGB images are ``(B, h, w, 3)`` uint8, one image ``(h, w, 3)``, a PIL image, or a list of arrays
-                or PIL images of one size. PIL images are turned as their EXIF orientation states, if
-                the run turns files (``dataset.upright``).
+            images: RGB images are ``(B, h, w, 3)`` uint8, one image ``(h, w, 3)``, a PIL image, or a
+                list of arrays or PIL images of one size. PIL images are turned as their EXIF
+                orientation states, if the run turns files (``dataset.upright``). Images with another
+                number of channels C are float32 ``(B, h, w, C)`` or ``(h, w, C)``, in the unit of
+                `data.bands`.
 
         Returns:
             ``(B, H, W, C)`` float32.
