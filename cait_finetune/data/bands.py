@@ -8,6 +8,7 @@ identically. Sources convert TIFF to NPY when they read a file (`data.tiff`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -25,7 +26,7 @@ _NPY = b"\x93NUMPY"
 _TENSOR = b"\x93TENSOR"  # our mark before a serialised tensor
 _SHORT = "an incomplete NPY"
 _REST = 2**30  # more bytes than a file has
-#: NumPy's names of the types of an NPY file, and TensorFlow's types.
+#: NumPy's names of the types that an NPY file may have, and TensorFlow's types.
 _TYPES = {
     "|u1": tf.uint8,
     "<u2": tf.uint16,
@@ -33,6 +34,22 @@ _TYPES = {
     "<f4": tf.float32,
     "<f8": tf.float64,
 }
+#: Other types, which have no obvious unit or another byte order, and their names for messages.
+_OTHER_TYPES = {
+    "|b1": "bool",
+    "|i1": "int8",
+    "<i2": "int16",
+    "<i4": "int32",
+    "<i8": "int64",
+    "<u4": "uint32",
+    "<u8": "uint64",
+    ">u2": "big-endian uint16",
+    ">i2": "big-endian int16",
+    ">f4": "big-endian float32",
+    ">f8": "big-endian float64",
+}
+#: A refusal of `decode_bands`: the number of channels that a file has, and the number expected.
+_CHANNELS = re.compile(r"(\d+) channels?, expected (\d+)")
 
 
 def decode_bands(data: tf.Tensor, channels: int, upright: bool = True) -> tf.Tensor:
@@ -50,7 +67,8 @@ def decode_bands(data: tf.Tensor, channels: int, upright: bool = True) -> tf.Ten
     data = tf.convert_to_tensor(data)  # an eager caller may pass bytes
     image = _decoded(data)
     found = tf.shape(image)[2]
-    reason = tf.strings.join([tf.strings.as_string(found), f" channels, expected {channels}"])
+    words = tf.where(tf.equal(found, 1), " channel", " channels")
+    reason = tf.strings.join([tf.strings.as_string(found), words, f", expected {channels}"])
     image = refused_unless(tf.equal(found, channels), reason, image)
     image = refused_unless(tf.reduce_all(tf.math.is_finite(image)), "NaN or infinity", image)
     if upright:
@@ -58,9 +76,10 @@ def decode_bands(data: tf.Tensor, channels: int, upright: bool = True) -> tf.Ten
     return tf.ensure_shape(image, (None, None, channels))
 
 
-def count_channels(data: tf.Tensor) -> tf.Tensor:
-    """Return the number of channels of a file that can be decoded, () int32."""
-    return tf.shape(_decoded(data))[2]
+def refused_channels(reason: str) -> tuple[int, int] | None:
+    """Return the channels of a refused file, and the number expected. `None`: another reason."""
+    found = _CHANNELS.fullmatch(reason)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def in_units(values: tf.Tensor) -> tf.Tensor:
@@ -142,7 +161,10 @@ def _npy(data: tf.Tensor) -> tf.Tensor:
 
     name = tf.strings.regex_replace(header, r"(?s).*'descr': *'([^']*)'.*", r"\1")
     is_type = tf.equal(name, list(_TYPES))
-    body = refused_unless(tf.reduce_any(is_type), "an NPY of other numbers", body)
+    names = tf.constant([*_OTHER_TYPES.values(), "other"])
+    other = tf.argmax(tf.equal(name, [*_OTHER_TYPES, name]))  # a TIFF becomes an NPY, too
+    reason = tf.strings.join([names[other], " values: convert them to uint16 or float32"])
+    body = refused_unless(tf.reduce_any(is_type), reason, body)
     in_c_order = tf.strings.regex_full_match(header, r"(?s).*'fortran_order': *False.*")
     body = refused_unless(in_c_order, "an NPY in Fortran order", body)
     sides = tf.strings.regex_replace(header, r"(?s).*'shape': *\(([^)]*)\).*", r"\1")

@@ -2,80 +2,84 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cait_finetune.data.bands import count_channels
-from cait_finetune.data.decode import FORMATS
+from cait_finetune.data import bands, decode
 from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.refusal import refusal
 from cait_finetune.data.source import Source
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import UserError, bad_value, reason
 
 logger = logging.getLogger(__name__)
 
 _PARALLEL = 8
-# The state of an example: prepared, corrupt, or the number of channels of a refused image.
-_GOOD, _CORRUPT = 0, -1
 _ALL = "every image is corrupt"
+_FIRST = "an image is corrupt"
+_SKIP = "add dataset.on_corrupt=skip"
+
+#: Function from an example that failed to the reason. It runs outside of TensorFlow's graph.
+Why = Callable[[dict], str]
 
 
 def damaged_records(error: tf.errors.DataLossError) -> UserError:
     """Return the error for a TFRecord file that TensorFlow cannot read to its end."""
     # TensorFlow puts the name of the operation before and behind the reason.
-    reason = re.sub(r"^\{\{.*?\}\} |\s*\[Op:.*", "", error.message.splitlines()[0])
+    why = re.sub(r"^\{\{.*?\}\} |\s*\[Op:.*", "", error.message.splitlines()[0])
     return bad_value(
         "dataset",
-        f"a damaged file of records ({reason})",
+        f"a damaged file of records ({why})",
         "the files of the set as they were prepared",
         "Copy the folder of the set again, or remove it, so that the set is prepared again",
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Explained:
-    """Find the number of channels of an image that was refused.
-
-    Attributes:
-        channels: function from an example to its number of channels, () int32. An error: not known.
-        expected: the number of channels that an image should have.
-    """
-
-    channels: Callable[[dict], tf.Tensor]
-    expected: int
-
-
-def explained(source: Source, preprocessing: Preprocessing) -> Explained | None:
-    """Return the explanation of refused images of bands. `None`: RGB images of any channels are read."""
+def explained(source: Source, preprocessing: Preprocessing) -> Why | None:
+    """Return the function that finds why an image of bands was refused. `None`: RGB images."""
     if not preprocessing.bands:
         return None
 
-    def channels(example: dict) -> tf.Tensor:
-        return count_channels(source.read(example)["image"])
+    def why(example: dict) -> str:
+        try:
+            with tf.device("CPU"):
+                preprocessing.decode(source.read(example)["image"])
+        except tf.errors.OpError as error:
+            return refusal(error)
+        except ValueError as error:  # `data.tiff`
+            return reason(error)
+        return ""
 
-    return Explained(channels, preprocessing.channels)
+    return why
 
 
 class CorruptImages:
-    """The ids of the corrupt images found so far, and the value of `dataset.on_corrupt`."""
+    """The ids of the corrupt images found so far, and the value of `dataset.on_corrupt`.
 
-    def __init__(self, on_corrupt: str) -> None:
+    Args:
+        on_corrupt: ``skip`` or ``stop``.
+        quiet: log no warnings, because a later pass finds the same images.
+    """
+
+    def __init__(self, on_corrupt: str, quiet: bool = False) -> None:
         self.on_corrupt = on_corrupt
         self.ids: list[str] = []
-        #: Why an image was refused, by id, and what was expected. Few images have a known reason.
-        self.reasons: dict[str, tuple[str, str]] = {}
+        #: Why an image was refused, by id. RGB images have no entry.
+        self.reasons: dict[str, str] = {}
+        self._quiet = quiet
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def include(self, ids: Iterable[str]) -> None:
-        """Add corrupt images that another pipeline has found and reported."""
-        self.ids += [name for name in ids if name not in self.ids]
+    def include(self, found: Iterable[str] | Mapping[str, str]) -> None:
+        """Add corrupt images that another pipeline has found and reported: ids, or reasons by id."""
+        self.ids += [name for name in found if name not in self.ids]
+        if isinstance(found, Mapping):
+            self.reasons |= found
 
     def check(self) -> None:
         """Raise the error for a corrupt image.
@@ -86,19 +90,20 @@ class CorruptImages:
             UserError: a corrupt image was found and `on_corrupt` is ``stop``.
         """
         if self.ids and self.on_corrupt == "stop":
-            if self.ids[0] in self.reasons:
-                got, wanted = self.reasons[self.ids[0]]
+            name = self.ids[0]
+            why = self.reasons.get(name, "")
+            if channels := bands.refused_channels(why):
                 raise bad_value(
                     "dataset",
-                    f"the image {self.ids[0]} of {got}",
-                    wanted,
-                    "Set model.in_channels, remove the image, or add dataset.on_corrupt=skip",
+                    f"the image {name} of {_of_channels(channels[0])}",
+                    self._expected(name),
+                    f"Set model.in_channels={channels[0]}, remove the image, or {_SKIP}",
                 )
             raise bad_value(
                 "dataset",
-                f"the corrupt image {self.ids[0]}",
-                f"images that can be decoded ({FORMATS})",
-                "Repair or remove it, or add dataset.on_corrupt=skip",
+                f"the corrupt image {name}{why and f' ({why})'}",
+                self._expected(name),
+                f"Repair or remove it, or {_SKIP}",
             )
 
     def explain(self, error: tf.errors.OpError) -> None:
@@ -112,11 +117,25 @@ class CorruptImages:
         if isinstance(error, tf.errors.DataLossError):
             raise damaged_records(error) from error
         if _ALL in str(error):
+            name = next(iter(self.reasons), self.ids[0])
+            why = self.reasons.get(name, "")
+            channels = bands.refused_channels(why)
+            first = f"{name}: {why}" if why else name
+            if channels:
+                first = f"{name} has {_of_channels(channels[0])}"
             raise bad_value(
                 "dataset",
-                f"{len(self)} corrupt images ({self.ids[0]}, …) and no other in a split",
-                f"images that can be decoded ({FORMATS})",
+                f"{len(self)} corrupt images ({first}, …) and no other in a split",
+                self._expected(name),
+                f"Set model.in_channels={channels[0]}." if channels else "",
             ) from error
+
+    def _expected(self, name: str) -> str:
+        channels = bands.refused_channels(self.reasons.get(name, ""))
+        if channels:
+            return f"images of {_of_channels(channels[1])}"
+        formats = bands.FORMATS if name in self.reasons else decode.FORMATS
+        return f"images that can be decoded ({formats})"
 
     def attempt(
         self,
@@ -125,7 +144,7 @@ class CorruptImages:
         prepare: Callable[[dict], Any],
         stand_in: Any,
         calls: int | None = None,
-        explain: Explained | None = None,
+        explain: Why | None = None,
     ) -> tf.data.Dataset:
         """Return ``prepare(example)`` of each example; report and skip examples for which it fails.
 
@@ -141,18 +160,26 @@ class CorruptImages:
             prepare: function from an example to an element.
             stand_in: an element with the structure of the elements that `prepare` returns.
             calls: number of examples to prepare in parallel. `None`: ``tf.data.AUTOTUNE``.
-            explain: finds the channels of an example that fails. `None`: messages name no channels.
+            explain: finds why an example of bands failed. The first such example ends the data set with
+                an error if `on_corrupt` is ``stop``. `None`: messages give no reason.
+
+        Raises:
+            tf.errors.OpError: while the data set is read. Call `CorruptImages.explain` with it.
         """
+
+        def reason_of(example: dict) -> tf.Tensor:
+            if not explain:
+                return tf.constant("")
+
+            def found(*values: tf.Tensor) -> str:
+                return explain(tf.nest.pack_sequence_as(example, values))
+
+            return tf.ensure_shape(tf.py_function(found, tf.nest.flatten(example), tf.string), ())
 
         def tried(example: dict) -> tf.data.Dataset:
             one = tf.data.Dataset.from_tensors(example)
-            good = one.map(lambda example: (prepare(example), example["id"], _GOOD))
-            bad = one.map(lambda example: (stand_in, example["id"], _CORRUPT))
-            if explain:
-                found = one.map(
-                    lambda example: (stand_in, example["id"], explain.channels(example))
-                )
-                bad = found.ignore_errors().concatenate(bad)
+            good = one.map(lambda example: (prepare(example), example["id"], True, ""))
+            bad = one.map(lambda example: (stand_in, example["id"], False, reason_of(example)))
             return good.ignore_errors().concatenate(bad).take(1)
 
         prepared = examples.interleave(
@@ -163,30 +190,34 @@ class CorruptImages:
         )
         of_this_split: set[str] = set()
 
-        def report(example_id: bytes, channels: np.int32) -> np.bool_:
-            if explain and channels not in (_CORRUPT, explain.expected):
-                got, wanted = (_of_channels(int(one)) for one in (channels, explain.expected))
-                self.reasons[example_id.decode()] = got, f"images of {wanted}"
-            self._report(example_id.decode())
-            of_this_split.add(example_id.decode())
+        ends = explain is not None and self.on_corrupt == "stop"
+
+        def report(example_id: bytes, why: bytes) -> np.bool_:
+            name = example_id.decode()
+            if not (ends and self.ids):  # a batch draws further examples after an error
+                self._report(name, why.decode() if explain else None)
+            of_this_split.add(name)
+            if ends:
+                raise ValueError(_FIRST)
             if len(of_this_split) >= size:
                 raise ValueError(_ALL)
             return np.bool_(False)
 
-        def keep(_: Any, example_id: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        def keep(_: Any, example_id: tf.Tensor, good: tf.Tensor, why: tf.Tensor) -> tf.Tensor:
             return tf.cond(
-                tf.equal(state, _GOOD),
-                lambda: True,
-                lambda: tf.numpy_function(report, [example_id, state], tf.bool),
+                good, lambda: True, lambda: tf.numpy_function(report, [example_id, why], tf.bool)
             )
 
         return prepared.filter(keep).map(lambda one, *_: one)
 
-    def _report(self, name: str) -> None:
+    def _report(self, name: str, why: str | None) -> None:
         if name not in self.ids:
             self.ids.append(name)
-            why = f" of {self.reasons[name][0]}" if name in self.reasons else ""
-            logger.warning("corrupt image %s%s (%d so far)", name, why, len(self.ids))
+            if why is not None:
+                self.reasons[name] = why
+            if not self._quiet:
+                said = f": {why}" if why else ""
+                logger.warning("corrupt image %s%s (%d so far)", name, said, len(self.ids))
 
 
 def _of_channels(count: int) -> str:

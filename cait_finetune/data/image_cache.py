@@ -145,8 +145,8 @@ class ImageCache:
         records = tf.data.TFRecordDataset(str(path), buffer_size=8 << 20)
         return records.skip(1).map(self._parse)  # the first record is the file's name
 
-    def _write(self, split: str, path: Path, facts_file: Path) -> list[str]:
-        """Fill the cache; return the ids of corrupt images."""
+    def _write(self, split: str, path: Path, facts_file: Path) -> list[str] | dict[str, str]:
+        """Fill the cache; return the ids of corrupt images, or the reasons by id."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(path.parent).free
@@ -155,8 +155,9 @@ class ImageCache:
             with atomic_path(path) as partial:
                 self._fill(split, partial, path.name, met)
                 size = partial.stat().st_size
+            corrupt = met.reasons or met.ids
             write_text(
-                facts_file, json.dumps({"name": path.name, "corrupt": met.ids, "bytes": size})
+                facts_file, json.dumps({"name": path.name, "corrupt": corrupt, "bytes": size})
             )
         except OSError as error:
             raise bad_value(
@@ -167,7 +168,7 @@ class ImageCache:
         self._console.print(
             f"images of {split} decoded, {decimal(size)} kept in {path}", highlight=False
         )
-        return met.ids
+        return corrupt
 
     def _fill(self, split: str, path: Path, name: str, met: CorruptImages) -> None:
         cache = ImageCache(self._source, self._config, self._preprocessing, met, self._console)
@@ -206,8 +207,8 @@ class ImageCache:
         return {**example, "image": pixels, "label": label}
 
 
-def _whole(path: Path, facts_file: Path) -> list[str] | None:
-    """Return the ids of a cache's corrupt images; `None` if the cache is missing or incomplete.
+def _whole(path: Path, facts_file: Path) -> list[str] | dict[str, str] | None:
+    """Return what `_write` returned; `None` if the cache is missing or incomplete.
 
     A copy of another cache, which states another name, is none either.
     """

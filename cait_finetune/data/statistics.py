@@ -16,7 +16,7 @@ from cait_finetune.data.source import Source
 from cait_finetune.errors import bad_value
 from cait_finetune.runtime.progress import progress_bar
 
-_DIGITS = 6  # significant digits, which `config.yaml` shows
+_DIGITS = 9  # significant digits: a mean may be far larger than its standard deviation
 
 
 def settle_statistics(config: Config, source: Source, console: Console) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def channel_statistics(
         (1, 1), 1.0, "bilinear", (0.0,) * channels, (1.0,) * channels,
         upright=config.dataset.upright,
     )  # fmt: skip
-    corrupt = CorruptImages(config.dataset.on_corrupt)
+    corrupt = CorruptImages(config.dataset.on_corrupt, quiet=True)  # training finds them again
 
     def sums(example: dict) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         image = reading.decode(source.read(example)["image"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from cait_finetune.data.refusal import refusal
 from cait_finetune.data.tiff import is_tiff, to_npy
 from cait_finetune.inference.backends import Backend
 from cait_finetune.inference.prediction import Answer, Number, Prediction
 from cait_tf.label_groups import LabelGroup, label_groups
 
 _SIGNATURE = 12  # bytes that identify the format of an image file
-
-#: The text around the reason in a TensorFlow error: lines about the graph, and a line's prefix.
-_AROUND = re.compile(
-    r"Graph execution error|Detected at node|<stack traces|\d+ root error|\s*$|\s+\D"
-)
-_BEFORE = re.compile(r"\{\{function_node .*?\}\} |\s+\(\d+\) [A-Z_]+:\s*")
-_REFUSED = re.compile(r"assertion failed: \[(.*?)\]")  # as `data.refusal` writes it
 
 
 def classify(
@@ -104,8 +97,4 @@ def _answer(group: LabelGroup, row: np.ndarray) -> Answer:
 def _reason(file: _File, error: tf.errors.InvalidArgumentError) -> str:
     if len(file.data) < _SIGNATURE:
         return f"{len(file.data)} bytes"
-    refused = _REFUSED.search(str(error.message))
-    if refused:
-        return refused[1]
-    lines = [_BEFORE.sub("", line, count=1) for line in str(error.message).splitlines()]
-    return next((line for line in lines if not _AROUND.match(line)), lines[0])
+    return refusal(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.load import load_source
 from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
+from cait_finetune.data.refusal import refusal
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import prepare
 
@@ -77,10 +79,13 @@ def test_a_grey_photograph_is_turned():
     ("data", "reason"),
     [
         (pillow(LEVELS[..., :3]), "3 channels, expected 4"),
+        (pillow(LEVELS[..., 0]), "1 channel, expected 4"),
         (pillow(LEVELS[..., :3], "JPEG"), "3 channels, expected 4"),
         (npy(FLOATS), "13 channels, expected 4"),
         (npy(np.full((3, 3, 4), np.nan)), "NaN or infinity"),
-        (npy(LEVELS.astype("int16")), "an NPY of other numbers"),
+        (npy(LEVELS.astype("int16")), "int16 values: convert them to uint16 or float32"),
+        (npy(LEVELS.astype(">u2")), "big-endian uint16 values: convert"),
+        (npy(LEVELS.astype("complex64")), "other values: convert"),
         (npy(LEVELS)[:-3], "an incomplete NPY"),
         (npy(LEVELS)[:11], "an incomplete NPY"),
         (npy(LEVELS[0, 0]), "an NPY without two or three axes"),
@@ -90,8 +95,10 @@ def test_a_grey_photograph_is_turned():
     ],
 )
 def test_other_files_are_refused(data, reason):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=reason):
-        decode(tf.constant(data), 4)
+    for read in (decode, decode_bands):  # in a graph, and outside of one
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            read(tf.constant(data), 4)
+        assert refusal(caught.value).startswith(reason)
 
 
 @pytest.mark.parametrize("planar", [False, True])
@@ -152,6 +159,56 @@ def test_a_file_with_other_channels_is_named(tmp_path):
               evaluation_stream(source, split, preprocessing(), 4, skipped)]  # fmt: skip
     assert skipped.ids == ["bee/odd.png"]
     assert sum(images) == source.sizes[split] - 1
+
+
+def tif(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    pytest.importorskip("tifffile").imwrite(file, values, photometric="minisblack")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("odd.npy", lambda: npy(LEVELS.astype("int16")), "int16 values: convert them to uint16 or float32"),
+        ("odd.npy", lambda: npy(np.full((3, 3, 4), np.nan)), "NaN or infinity"),
+        ("odd.tif", lambda: tif(LEVELS.astype("int32")), "int32 values: convert them to uint16 or float32"),
+        ("odd.tif", lambda: tif(LEVELS)[:50], "a TIFF that tifffile cannot read ("),
+        ("odd.png", lambda: pillow(LEVELS)[:50], ""),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_refusal_is_given(tmp_path, name, data, reason):
+    config = folder(tmp_path)
+    (tmp_path / "bee" / name).write_bytes(data())
+    source = load_source(config, channels=4)
+    split = next(one for one in source.sizes if f"bee/{name}" in source.ids(one))
+    with pytest.raises(UserError) as caught:
+        list(evaluation_stream(source, split, preprocessing(), 4, CorruptImages("stop")))
+    message = str(caught.value)
+    assert message.startswith(f"dataset: got the corrupt image bee/{name} ({reason}")
+    assert "(PNG, JPEG, NPY, TIFF)\n  Repair or remove it" in message
+    assert "Assert" not in message
+
+
+def test_the_first_refused_image_stops(tmp_path, caplog):
+    source = load_source(folder(tmp_path), channels=5)
+    corrupt = CorruptImages("stop")
+    with caplog.at_level(logging.WARNING, logger="cait_finetune"), pytest.raises(UserError):
+        list(evaluation_stream(source, "train", preprocessing(5), 4, corrupt))
+    assert len(corrupt) == len(caplog.records) == 1
+    assert f"{corrupt.ids[0]}: 4 channels, expected 5" in caplog.text
+
+
+def test_without_an_image_of_the_right_channels_the_number_is_named(tmp_path):
+    source = load_source(folder(tmp_path), channels=5)
+    corrupt = CorruptImages("skip")
+    with pytest.raises(UserError) as caught:
+        list(evaluation_stream(source, "train", preprocessing(5), 4, corrupt))
+    first = source.ids("train")[0]
+    assert f"corrupt images ({first} has 4 channels, …) and no other in a split" in str(
+        caught.value
+    )
+    assert str(caught.value).endswith("expected images of 5 channels\n  Set model.in_channels=4.")
 
 
 def test_photographs_read_no_npy(tmp_path):

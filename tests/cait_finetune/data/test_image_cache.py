@@ -22,6 +22,7 @@ from cait_finetune.data import image_cache
 from cait_finetune.data.corrupt import CorruptImages
 from cait_finetune.data.image_cache import ImageCache
 from cait_finetune.data.image_files.files import FileSource
+from cait_finetune.data.load import load_source
 from cait_finetune.data.pipeline import train_batches
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.targets import ANY_CLASSES
@@ -327,6 +328,23 @@ def test_corrupt_images_are_left_out_and_counted_each_time(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_cache_keeps_the_reason_of_a_refusal(tmp_path):
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            np.save(
+                tmp_path / name / f"{number}.npy",
+                np.full((4, 4, 2 + (number == 0)), number, "uint8"),
+            )
+    config = DatasetConfig(source="folder", name="folder", data_dir=str(tmp_path))
+    source = load_source(config, channels=2)
+    bands = {"mean": (0.0,) * 2, "std": (1.0,) * 2}
+    split = next(one for one in source.sizes if any("/0" in name for name in source.ids(one)))
+    list(Cached(source, tmp_path / "cache", **bands).cache(split))
+    with pytest.raises(UserError, match=r"0\.npy of 3 channels, expected images of 2 channels"):
+        Cached(source, tmp_path / "cache", on_corrupt="stop", **bands).cache(split)
+
+
 @pytest.mark.parametrize(
     ("bad", "on_corrupt", "words"),
     [
