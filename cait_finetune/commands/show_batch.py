@@ -30,6 +30,7 @@ def show_batch(config: Config, directory: Path) -> Path:
     Raises:
         UserError: the configuration has a mistake, or the data set cannot be loaded.
     """
+    import tensorflow as tf
     from hydra.core.hydra_config import HydraConfig
 
     from cait_finetune import model as models
@@ -55,6 +56,7 @@ def show_batch(config: Config, directory: Path) -> Path:
         config.dataset.upright,
         config.model.in_channels,
     )
+    corrupt = CorruptImages(config.dataset.on_corrupt)
     batches = train_batches(
         source=source,
         config=config.dataset,
@@ -62,9 +64,13 @@ def show_batch(config: Config, directory: Path) -> Path:
         preprocessing=preprocessing,
         batch_size=config.train.batch_size,
         seed=config.seed,
-        corrupt=CorruptImages(config.dataset.on_corrupt),
+        corrupt=corrupt,
     )
-    images, labels, _ = next(iter(batches.take(1)))
+    try:
+        images, labels, _ = next(iter(batches.take(1)))
+    except tf.errors.OpError as error:
+        corrupt.explain(error)
+        raise
     images, labels = images.numpy()[:MOST], labels.numpy()[:MOST]
     shown = preprocessing.denormalise(images)
     names = source.class_names
