@@ -9,8 +9,10 @@ identically. Sources convert TIFF to NPY when they read a file (`data.tiff`).
 from __future__ import annotations
 
 import re
+import io
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from cait_finetune.data.branch import branch
@@ -19,8 +21,9 @@ from cait_finetune.data.refusal import refused_unless
 
 #: Channels of a photograph, which `data.decode` decodes to 8-bit levels.
 RGB = 3
-#: File formats that `decode_bands` reads, for messages.
+#: File formats that `decode_bands` reads, and types of numbers, for messages.
 FORMATS = "PNG, JPEG, NPY, TIFF"
+TYPE_NAMES = "uint8, uint16, float16, float32 or float64"
 
 _NPY = b"\x93NUMPY"
 _TENSOR = b"\x93TENSOR"  # our mark before a serialised tensor
@@ -102,6 +105,19 @@ def tensor_bytes(values: tf.Tensor) -> tf.Tensor:
     values = in_units(values)
     values = values[..., None] if values.shape.rank == 2 else values
     return tf.strings.join([_TENSOR, tf.io.serialize_tensor(values)])
+
+
+def is_readable(kind: np.dtype) -> bool:
+    """Return whether `decode_bands` reads an NPY of this type of numbers, in any byte order."""
+    return kind.newbyteorder("<").str in _TYPES
+
+
+def npy_bytes(values: np.ndarray) -> bytes:
+    """Return an array as the bytes of an NPY file, little-endian and in C order, as `decode_bands` reads it."""
+    file = io.BytesIO()
+    kind = values.dtype.newbyteorder("<")
+    np.save(file, np.ascontiguousarray(values, kind), allow_pickle=False)
+    return file.getvalue()
 
 
 def _decoded(data: tf.Tensor) -> tf.Tensor:

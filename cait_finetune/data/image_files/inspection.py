@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.hash_cache import HashCache, Stat
-from cait_finetune.data.image_files.signatures import HEAD, fault, is_deep_png
+from cait_finetune.data.image_files.signatures import fault, is_deep_png
 from cait_finetune.errors import bad_value, reason
 from cait_finetune.runtime.progress import progress_bar
 
@@ -122,6 +122,6 @@ def _look(cache: HashCache, bands: bool, path: str) -> tuple[Stat, int | str]:
         return stat, error.strerror or str(error)
     except tf.errors.OpError as error:
         return stat, reason(error)
-    wrong = fault(content[:HEAD], bands) if content else "empty"
+    wrong = fault(content, bands) if content else "empty"
     digest = hashlib.sha1(content, usedforsecurity=False).digest()
     return stat, wrong or int.from_bytes(digest[:8], "big") >> 1

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from cait_finetune.data import bmp
-from cait_finetune.data.tiff import is_tiff
+from cait_finetune.data import bmp, tiff
 
-#: Bytes that `fault` examines: one page of a disk. If previews and a colour profile push a JPEG's
+#: Bytes that `fault` examines, except of a TIFF, whose tags may lie anywhere: one page of a disk. If previews and a colour profile push a JPEG's
 #: frame header further back, the JPEG passes the check.
 HEAD = 4096
 
@@ -16,15 +15,18 @@ _MOST_PIXELS = 2**29  # TensorFlow refuses images with this number of pixels or 
 _SHORT_OS2 = 16  # bytes of a short OS/2 header of a BMP, which neither PIL nor `data.bmp` reads
 
 
-def fault(head: bytes, bands: bool = False) -> str:
-    """Return why TensorFlow cannot decode a file with these first bytes. Empty: no fault found.
+def fault(content: bytes, bands: bool = False) -> str:
+    """Return why TensorFlow cannot decode a file with this content. Empty: no fault found.
 
     Args:
-        head: the first `HEAD` bytes of the file.
+        content: the bytes of the file, or the first `HEAD` bytes.
         bands: images have another number of channels than 3. Then NPY and TIFF are read, too, but no
             BMP, WebP and GIF, which hold colours.
     """
-    if bands and (head.startswith(_NPY) or is_tiff(head)):
+    head = content[:HEAD]
+    if bands and tiff.is_tiff(head):
+        return tiff.fault(content)
+    if bands and head.startswith(_NPY):
         return ""
     if bands and not head.startswith((b"\xff\xd8\xff", _PNG)):
         return _stranger(head)

@@ -101,19 +101,6 @@ def test_other_files_are_refused(data, reason):
         assert refusal(caught.value).startswith(reason)
 
 
-@pytest.mark.parametrize("planar", [False, True])
-def test_a_tiff_becomes_an_npy(planar):
-    tifffile = pytest.importorskip("tifffile")
-    file = io.BytesIO()
-    stored = np.moveaxis(FLOATS, 2, 0) if planar else FLOATS
-    config = "separate" if planar else "contig"
-    tifffile.imwrite(file, stored, photometric="minisblack", planarconfig=config)
-    data = tf.constant(file.getvalue())
-    np.testing.assert_array_equal(decode(tiff.without_tiff(data), 13), FLOATS)
-    with pytest.raises(ValueError, match="a TIFF that tifffile cannot read"):
-        tiff.to_npy(file.getvalue()[:50])
-
-
 def preprocessing(channels: int = 4) -> Preprocessing:
     return Preprocessing(8, 1.0, "bicubic", (0.5,) * channels, (0.25,) * channels)
 
