@@ -128,12 +128,18 @@ def write_maps(
         The files: ``NAME_saliency.png``, ``NAME_class_attention.png``, ``NAME_rollout.png``.
 
     Raises:
-        CaiTError: the file does not exist or is not an image.
+        CaiTError: the file does not exist or is not an image, or the model's images are not RGB.
     """
     from cait_tf import images, pictures
+    from cait_tf.errors import CaiTError
     from cait_tf.keras_ops import ops
 
     backbone = model.backbone
+    if backbone.in_channels != 3:
+        raise CaiTError(
+            f"model: got one of in_channels={backbone.in_channels}, expected 3: image files are read as RGB\n"
+            "  Draw the maps of a run with cait-finetune predict run=RUN images=… maps=FOLDER."
+        )
     image = images.load_image(path, backbone.image_size, crop_pct)  # (h, w, 3)
     logits, attention = model(images.normalise(image)[None], return_attention=True)
     attention = {name: ops.convert_to_numpy(tensor) for name, tensor in attention.items()}

@@ -116,11 +116,17 @@ class ImageModel(keras.Model):
         """Return the inner model's outputs ``(B, C)`` for images as in the class's description.
 
         Raises:
-            CaiTError: the images have another type, or another number of channels. The range of other
-                numbers is not known.
+            CaiTError: the images have another type, or another number of axes or channels. The range of
+                other numbers is not known.
         """
         kind = keras.backend.standardize_dtype(images.dtype)
         channels = len(self.mean)
+        if len(images.shape) != 4:
+            hint = "Give a single image as images[None]." if len(images.shape) == 3 else ""
+            raise CaiTError(
+                f"images: got shape {tuple(images.shape)}, expected (B, h, w, {channels})"
+                + f"\n  {hint}" * bool(hint)
+            )
         if channels != 3 and (kind != "float32" or images.shape[-1] != channels):
             raise CaiTError(
                 f"images: got {kind} of shape {tuple(images.shape)}, expected float32 of shape "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cait_tf import attention_maps, pictures
+from cait_tf import CaiTError, attention_maps, pictures
 from tests.cait_tf import golden
 
 GRID = (4, 4)
@@ -115,3 +115,10 @@ def test_write_maps_writes_three_images(photo, tmp_path, image_size):
         with Image.open(file) as picture:
             assert picture.width > 500
             assert np.asarray(picture.convert("L")).std() > 10  # the image is not blank
+
+
+def test_write_maps_refuses_a_model_of_bands(photo, tmp_path):
+    model = golden.classifier(in_channels=4)
+    with pytest.raises(CaiTError, match="model: got one of in_channels=4, expected 3"):
+        attention_maps.write_maps(model, photo, tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()

@@ -114,3 +114,15 @@ def test_the_pixel_model_is_read_again_and_refuses_others(tmp_path):
         image_model(mean=[0.5] * 3, std=[0.5] * 3)
     with pytest.raises(cait_tf.CaiTError, match="std: got 1 numbers, expected 2"):
         image_model(std=[0.5])
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+def test_an_image_without_a_batch_axis_is_named(channels):
+    image = np.zeros((9, 9, channels), "float32" if channels == 2 else "uint8")
+    with pytest.raises(
+        cait_tf.CaiTError,
+        match=rf"got shape \(9, 9, {channels}\), expected \(B, h, w, {channels}\)",
+    ) as caught:
+        image_model(channels).classify(image)
+    assert "images[None]" in str(caught.value)
+    assert len(image_model(channels).classify(image[None])["probability"]) == 1
