@@ -73,16 +73,20 @@ class FoundModel:
     def channels(self) -> int:
         """Return the number of channels of the model's images. 3 if nothing states it.
 
-        Raises:
-            UserError: the run cannot be read.
-        """
-        if self.run:
-            return read_run(self.run).model.in_channels
-        with quiet_imports():
-            from cait_finetune.runs.provenance import read_provenance
+        An export that the user named states its own: the run around it may have other channels.
 
-        stated = read_provenance(self.path)
-        return len(stated.preprocessing["mean"]) if stated else 3
+        Raises:
+            UserError: the run cannot be read, or the export is damaged.
+        """
+        if not self.of_run:
+            with quiet_imports():
+                from cait_finetune.inference.portable import onnx_provenance
+                from cait_finetune.runs.provenance import read_provenance
+
+            read = onnx_provenance if self.kind == "onnx" else read_provenance
+            if stated := read(self.path):
+                return len(stated.preprocessing["mean"])
+        return read_run(self.run).model.in_channels if self.run else 3
 
     def open(self) -> Backend:
         """Load the model.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -143,6 +144,31 @@ def stacked(outputs: Mapping[str, np.ndarray], ours: bool = True) -> np.ndarray:
     return outputs[_chosen(list(outputs))]
 
 
+def onnx_provenance(path: Path) -> Provenance | None:
+    """Return the provenance of an ONNX file. `None`: the file states none.
+
+    Raises:
+        UserError: as `open_onnx`.
+    """
+    session = _onnx_session(path, optimised=False)
+    return Provenance.from_json(session.get_modelmeta().custom_metadata_map.get(NAME))
+
+
+def _onnx_session(path: Path, optimised: bool = True) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise _missing(path, "onnxruntime", "onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(path), options)
+    except Exception as error:  # onnxruntime has no public base class for its errors
+        raise damaged(path, "an ONNX file", error) from error
+
+
 def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
     """Open an ONNX file with onnxruntime.
 
@@ -150,16 +176,7 @@ def open_onnx(path: Path, preprocessing: HowPrepared) -> PixelModel:
         UserError: onnxruntime is not installed, the file is damaged, or in the cases of
             `PixelModel`.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise _missing(path, "onnxruntime", "onnx") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    try:
-        session = onnxruntime.InferenceSession(str(path), options)
-    except Exception as error:  # onnxruntime has no public base class for its errors
-        raise damaged(path, "an ONNX file", error) from error
+    session = _onnx_session(path)
     image, *others = session.get_inputs()
     kind = _INPUT_TYPES.get(image.type)
     if others or kind is None:

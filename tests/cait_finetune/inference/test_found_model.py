@@ -1,14 +1,18 @@
 """The values that ``model=`` accepts."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from cait_finetune.errors import UserError
+from cait_finetune.inference import found_model
 from cait_finetune.inference.found_model import find_model
+from cait_finetune.runs.provenance import Provenance, add_to_archive, add_to_directory
 from cait_tf.weights.checksum import checksum
+from tests.cait_finetune.inference.test_portable import write_onnx
 
 
 def touch(path):
@@ -103,6 +107,26 @@ def test_a_model_of_one_size_is_given_images_as_its_run_was(bare_run, tmp_path, 
         alone = find_model(path.rename(tmp_path / "model.tflite"))._preprocessing(16, None)
     assert (alone.image_size, alone.crop_pct) == ((16, 16), 1.0)
     assert "does not state how its images were prepared" in caplog.text
+
+
+def test_an_export_states_its_own_channels(empty_run, monkeypatch):
+    """The run around an export may have images of other channels."""
+    of_run = SimpleNamespace(model=SimpleNamespace(in_channels=1))
+    monkeypatch.setattr(found_model, "read_run", lambda _: of_run)
+    stated = Provenance({"mean": [0.5] * 4}, ("a", "b"))
+    saved_model = empty_run / "other" / "saved_model"
+    touch(saved_model / "saved_model.pb")
+    assert find_model(saved_model).channels() == 1  # without a statement of its own
+    add_to_directory(stated, saved_model)
+    litert = touch(empty_run / "other.tflite")
+    add_to_archive(stated, litert)
+    write_onnx(empty_run / "other.onnx", [None, 8, 8, 4], "FLOAT", stated=stated.to_json())
+    for path in (saved_model, litert, empty_run / "other.onnx"):
+        found = find_model(path)
+        assert (found.run, found.channels()) == (empty_run, 4)
+    touch(empty_run / "export" / "saved_model" / "saved_model.pb")
+    add_to_directory(stated, empty_run / "export" / "saved_model")
+    assert find_model(empty_run).channels() == 1  # `open` refuses the export of another run
 
 
 def test_a_run_without_a_result_is_named(bare_run, tmp_path, caplog):

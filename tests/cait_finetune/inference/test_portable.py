@@ -10,6 +10,7 @@ import tensorflow as tf
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
 from cait_finetune.inference.portable import PixelModel, open_litert, open_onnx, stacked
+from cait_finetune.runs.provenance import NAME
 from tests.cait_finetune.stand_ins import encode, picture
 
 #: The images have different sizes.
@@ -26,7 +27,7 @@ def expected(images) -> np.ndarray:
     return tf.nn.softmax([np.mean(image, (0, 1)) / 64 for image in images]).numpy()
 
 
-def write_onnx(path, shape, kind="UINT8", class_names=None):
+def write_onnx(path, shape, kind="UINT8", class_names=None, stated=None):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     helper, types = onnx.helper, onnx.TensorProto
@@ -48,8 +49,9 @@ def write_onnx(path, shape, kind="UINT8", class_names=None):
         [helper.make_tensor("scale", types.FLOAT, [], [64.0])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    if class_names:
-        helper.set_model_props(model, {"class_names": json.dumps(class_names)})
+    facts = {"class_names": json.dumps(class_names)} if class_names else {}
+    facts |= {NAME: stated} if stated else {}
+    helper.set_model_props(model, facts)
     onnx.save(model, path)
 
 
