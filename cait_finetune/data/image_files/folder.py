@@ -13,6 +13,7 @@ from cait_finetune.config import DatasetConfig
 from cait_finetune.config.advice import advise
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.assembly import Listing, assembled
+from cait_finetune.data.image_files.band_files import channels_advice
 from cait_finetune.data.image_files.class_list import class_list, in_order, outside, some
 from cait_finetune.data.image_files.files import Files, FileSource
 from cait_finetune.data.image_files.listing import BANDS_ENDINGS, ENDINGS, LeftOut, is_image
@@ -98,7 +99,7 @@ def load_folder(config: DatasetConfig, bands: bool = False) -> FileSource:
         notes.append(f"files  folders that are no split are not read: {some(unread)}")
     for split, part in plan.parts.items():
         if not any(paths for (one, _), paths in found.images.items() if one == part):
-            _explain_empty(split, part, found)
+            _explain_empty(split, part, found, root, bands)
     names = _class_names(config, root, found, plan.parts.get("train", ""), bands)
 
     label = {name: number for number, name in enumerate(names)}
@@ -287,11 +288,21 @@ def _explain_no_image(folder: str, found: _Found, bands: bool) -> None:
         _KEY,
         f"{folder}, a class without an image{endings}",
         f"at least one image of each class ({', '.join(BANDS_ENDINGS if bands else ENDINGS)})",
-        "add images, or remove the folder",
+        _advice(found, folder, bands) or "add images, or remove the folder",
     )
 
 
-def _explain_empty(split: str, part: str, found: _Found) -> None:
+def _advice(found: _Found, folder: str, bands: bool) -> str:
+    """Return a line on `model.in_channels` if the folder has files of bands, else nothing."""
+    below = os.path.join(os.path.abspath(folder), "")
+    return (
+        ""
+        if bands
+        else channels_advice([one for one in found.left_out.files if one.startswith(below)])
+    )
+
+
+def _explain_empty(split: str, part: str, found: _Found, root: str, bands: bool) -> None:
     loose = [path for path in found.astray if path.startswith(f"{part}/")]
     if loose:
         raise bad_value(
@@ -304,5 +315,8 @@ def _explain_empty(split: str, part: str, found: _Found) -> None:
             "of the other images instead.",
         )
     raise bad_value(
-        f"dataset.splits.{split}", f"{part!r} without an image", "a split with images in it"
+        f"dataset.splits.{split}",
+        f"{part!r} without an image",
+        "a split with images in it",
+        _advice(found, f"{root}/{part}", bands),
     )

@@ -128,6 +128,7 @@ def _stranger(head: bytes) -> str:
     marks = {
         b"II*\0": "TIFF",
         b"MM\0*": "TIFF",
+        _NPY: "NPY, which is read only with another model.in_channels than 3",
         b"8BPS": "Photoshop",
         b"%PDF": "PDF",
         b"PK\3\4": "ZIP",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 import numpy as np
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.assembly import Listing, assembled
+from cait_finetune.data.image_files.band_files import channels_advice, of_bands
 from cait_finetune.data.image_files.files import Files, FileSource
-from cait_finetune.data.image_files.listing import OUTPUT_MARK
+from cait_finetune.data.image_files.listing import ENDINGS, OUTPUT_MARK
 from cait_finetune.data.image_files.splits import planned, usual_split
 from cait_finetune.data.image_files.spreadsheet import Table, read_table
 from cait_finetune.data.image_files.table_files import elsewhere, found_files, listed_twice
@@ -58,6 +59,8 @@ def load_table(config: DatasetConfig, target: Target, bands: bool = False) -> Fi
     _check_parts(table, parts, plan.parts)
 
     ids, paths = found_files(table, image)
+    if not bands:
+        _check_formats(table, ids, paths)
     notes = elsewhere(table, paths)
     twice = listed_twice(table, ids, paths, parts)
     for rows in twice:  # the paths may differ: use those of the first row
@@ -90,6 +93,17 @@ def load_table(config: DatasetConfig, target: Target, bands: bool = False) -> Fi
     # `write_splits` made these files: their hashes differ from those of the original image files.
     of_program = os.path.exists(f"{os.path.dirname(table.path)}/{OUTPUT_MARK}")
     return dataclasses.replace(source, hash_kind="sha1 of arrays") if of_program else source
+
+
+def _check_formats(table: Table, ids: Sequence[str], paths: Sequence[str]) -> None:
+    """Raise UserError if each file has a format of bands. `inspected` finds single ones."""
+    if len(of_bands(paths)) == len(paths):
+        raise bad_value(
+            _KEY,
+            f"{table.path} with {ids[0]}",
+            f"images with model.in_channels=3 ({', '.join(ENDINGS)})",
+            channels_advice(paths),
+        )
 
 
 def _split_column(table: Table, used: Container[str | None]) -> str | None:

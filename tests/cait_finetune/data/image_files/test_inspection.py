@@ -33,7 +33,8 @@ STRANGERS = {
     "a Git LFS pointer: git lfs pull fetches the image": b"version https://git-lfs.github.com/spec/v1\n",
     "zeros": bytes(200),
     "text": b"BMW and other words",
-    "no image": b"\x93NUMPY\x01\0v\0",
+    "NPY, which is read only with another model.in_channels than 3": b"\x93NUMPY\1\0",
+    "no image": b"\x93other\1\0",
 }
 
 
