@@ -12,7 +12,7 @@ from cait_finetune.data.targets import KINDS
 from cait_finetune.data.targets.numbers import Numbers
 from cait_finetune.data.targets.one_class import ONE_CLASS
 from cait_finetune.data.targets.target import Target
-from cait_finetune.errors import bad_value, suggest
+from cait_finetune.errors import UserError, bad_value, suggest
 from cait_tf.label_groups import column_name
 
 _LABEL_KEYS = ("label", "labels")
@@ -45,15 +45,18 @@ def find_keys(
     candidates = [keys] if isinstance(keys, tuple) and len(keys) == 2 else []
     candidates += [("image", label) for label in _LABEL_KEYS]
     candidates = [(columns.image or image, columns.label or label) for image, label in candidates]
+    candidates = [
+        (image, label)
+        for image, label in candidates
+        if image in features and label in features and target.is_label(features[label])
+    ]
     for image_key, label_key in candidates:
-        if (
-            image_key in features
-            and label_key in features
-            and _is_picture(features[image_key], channels)
-            and target.is_label(features[label_key])
-        ):
+        if _is_picture(features[image_key], channels):
             _check_picture(image_key, features[image_key], channels)
             return image_key, label_key
+    for image_key, _ in candidates:
+        if is_array(features[image_key]):
+            raise _numbers(image_key, features[image_key])
     hint = "name them with dataset.columns.image=… and dataset.columns.label=…"
     names = sorted(features)  # TFDS loads features in any order
     fit = [(name, kind.task) for kind in KINDS for name in names if kind.is_label(features[name])]
@@ -80,6 +83,23 @@ def _is_picture(feature: tfds.features.FeatureConnector, channels: int) -> bool:
     return isinstance(feature, tfds.features.Image) or (channels != RGB and is_array(feature))
 
 
+def _numbers(key: str, feature: tfds.features.FeatureConnector) -> UserError:
+    """Return the error for an array of numbers with ``model.in_channels=3``."""
+    own = _channels(feature)
+    hint = "Prepare the set with tfds.features.Image: numbers are read with other channels."
+    return bad_value(
+        "dataset.columns.image",
+        f"{key!r}, a tensor of numbers",
+        "pictures with model.in_channels=3",
+        hint if own == RGB else f"Set model.in_channels={own or 'N, the number of its channels'}.",
+    )
+
+
+def _channels(feature: tfds.features.FeatureConnector) -> int | None:
+    """Return the number of channels of a picture or an array. `None`: the set does not state it."""
+    return feature.shape[2] if len(feature.shape) == 3 else 1
+
+
 def _find_several(
     builder: tfds.core.DatasetBuilder, config: DatasetConfig, target: Target, channels: int
 ) -> tuple[str, tuple[str, ...]]:
@@ -96,8 +116,11 @@ def _find_several(
                 suggest(label, fit),
             )
     pictures = [name for name in names if _is_picture(features[name], channels)]
-    usual = "image" if "image" in pictures else next(iter(pictures), None)
+    arrays = [name for name in names if is_array(features[name])]
+    usual = "image" if "image" in pictures else next(iter(pictures or arrays), None)
     image = config.columns.image or usual
+    if channels == RGB and image in features and is_array(features[image]):
+        raise _numbers(image, features[image])
     if image not in pictures:
         raise bad_value(
             "dataset.columns.image",
@@ -110,9 +133,8 @@ def _find_several(
 
 def _check_picture(key: str, feature: tfds.features.FeatureConnector, channels: int) -> None:
     """Refuse pixels that the decoder would change without an error."""
-    kind = tf.as_dtype(feature.np_dtype).name
+    kind, own = tf.as_dtype(feature.np_dtype).name, _channels(feature)
     if channels != RGB:
-        own = feature.shape[2] if len(feature.shape) == 3 else 1
         if own not in (None, channels):
             raise bad_value(
                 "model.in_channels",
@@ -132,15 +154,17 @@ def _check_picture(key: str, feature: tfds.features.FeatureConnector, channels: 
         raise bad_value(
             "dataset.columns.image",
             f"{key!r}, whose pixels are {kind}",
-            "pictures of 8 bits (uint8)",
-            "Prepare the set with pixels scaled to 0 to 255",
+            "pictures of 8 bits (uint8) with model.in_channels=3",
+            f"Set model.in_channels={own}."
+            if own not in (None, RGB) and kind == "uint16"
+            else "Prepare the set with pixels scaled to 0 to 255",
         )
-    if feature.shape[-1] not in _CHANNELS:
+    if own not in _CHANNELS:
         raise bad_value(
             "dataset.columns.image",
-            f"{key!r} with {feature.shape[-1]} channels",
-            "pictures with 1 to 4 channels",
-            "Prepare the set with grey or RGB pictures",
+            f"{key!r} with {own} channels",
+            "pictures with 1 to 4 channels with model.in_channels=3",
+            f"Prepare the set with tfds.features.Tensor, and set model.in_channels={own}.",
         )
 
 

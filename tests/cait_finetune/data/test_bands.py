@@ -19,6 +19,8 @@ from cait_finetune.data.load import load_source
 from cait_finetune.data.pipeline import evaluation_stream
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.data.refusal import refusal
+from cait_finetune.data.targets.one_class import ONE_CLASS
+from cait_finetune.data.targets.several_labels import SEVERAL_LABELS
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import prepare
 
@@ -271,5 +273,25 @@ def test_tfds_channels_must_fit(satellite):
     ) as caught:
         load_source(satellite_config(satellite), channels=4)
     assert "Set model.in_channels=13" in str(caught.value)
-    with pytest.raises(UserError, match="pixels are uint16"):
-        load_source(satellite_config(satellite, image="deep"))
+
+
+@pytest.mark.parametrize("target", [ONE_CLASS, SEVERAL_LABELS], ids=lambda one: one.task)
+def test_tfds_channels_that_were_forgotten_are_named(satellite, target):
+    config = satellite_config(satellite, image="sentinel2")
+    if target is SEVERAL_LABELS:
+        config.columns.labels = ["label"]
+    else:
+        load_source(config, channels=13)
+        config.columns.image = None  # the set states it
+    with pytest.raises(
+        UserError, match=r"got 'sentinel2', a tensor of numbers, .*\n  Set model\.in_channels=13\."
+    ):
+        load_source(config, target)
+    config.columns.image = "sentinel2"
+    with pytest.raises(UserError, match=r"Set model\.in_channels=13\."):
+        load_source(config, target)
+    config.columns.image = "deep"
+    with pytest.raises(
+        UserError, match=r"'deep', whose pixels are uint16.*\n  Set model\.in_channels=1\."
+    ):
+        load_source(config, target)

@@ -494,11 +494,15 @@ def test_pictures_that_are_not_of_eight_bits_are_refused(feature, refused, tmp_p
         pixels = np.broadcast_to(image, (*shape[:2], 3)) if shape[2] == 1 else image[..., :3]
         np.testing.assert_array_equal(decode(bytes_), pixels)
         return
+    grey = shape[2] == 1 and feature["dtype"] == np.uint16
+    advice = (
+        "Set model.in_channels=1." if grey else "Prepare the set with pixels scaled to 0 to 255"
+    )
     with pytest.raises(UserError) as error:
         load_source(config)
     assert str(error.value) == (
-        f"dataset.columns.image: got {refused}, expected pictures of 8 bits (uint8)\n"
-        "  Prepare the set with pixels scaled to 0 to 255"
+        f"dataset.columns.image: got {refused}, expected pictures of 8 bits (uint8) with model.in_channels=3\n"
+        f"  {advice}"
     )
 
 
