@@ -105,7 +105,10 @@ def finetune(
                 'Add "dataset.splits.file=null".',
             )  # fmt: skip
         splits = {"train": train, "validation": validation, "test": test}
-        overrides = (*_written(splits, class_names, planned.dataset.upright), *overrides)
+        overrides = (
+            *_written(splits, class_names, planned.dataset.upright, planned.model.in_channels),
+            *overrides,
+        )
     elif (validation, test, class_names) != (None, None, None):
         raise bad_value(
             "train", "nothing beside validation, test or class_names", "images and labels"
@@ -150,12 +153,12 @@ def _refuse_other_images(overrides: Sequence[str]) -> None:
 
 
 def _written(
-    splits: Mapping[str, Any], class_names: Sequence[str] | None, upright: bool
+    splits: Mapping[str, Any], class_names: Sequence[str] | None, upright: bool, channels: int
 ) -> tuple[str, ...]:
     """Write the images to files, and return the overrides that name the files."""
     from cait_finetune.data.arrays import write_splits
 
-    written = write_splits(splits, class_names, Path("outputs/arrays"), upright)
+    written = write_splits(splits, class_names, Path("outputs/arrays"), upright, channels)
     return _table_words(str(written.table.absolute()), written.class_names)
 
 

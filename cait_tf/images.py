@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _FAR = 8  # above this ratio of resized side to crop side, `load_image` makes only the crop
 
+#: Modes of PIL without values of pixels, and the modes that show the same.
+_UNPACKED = {"1": "L", "P": "RGB", "PA": "RGBA"}
+
 
 def load_image(path: str | Path, size: tuple[int, int], crop_pct: float = 1.0) -> np.ndarray:
     """Load the resized centre crop of an image file: ``(h, w, 3)`` uint8.
@@ -66,7 +69,7 @@ def is_pil_image(image: Any) -> TypeGuard[PIL.Image.Image]:
     return isinstance(image, Image.Image)
 
 
-def pil_pixels(image: PIL.Image.Image, upright: bool = True) -> np.ndarray:
+def pil_pixels(image: PIL.Image.Image, upright: bool = True, rgb: bool = True) -> np.ndarray:
     """Return the pixels of a PIL image: ``(h, w, 3)`` uint8, without transparency.
 
     An image with more than 8 bits keeps its type and has the shape ``(h, w)``.
@@ -74,6 +77,8 @@ def pil_pixels(image: PIL.Image.Image, upright: bool = True) -> np.ndarray:
     Args:
         image: a decoded image, or one that PIL has opened.
         upright: turn the image as its EXIF orientation states.
+        rgb: convert the image to RGB. `False`: the image keeps its channels, with black and white as grey
+            levels, and the colours of a palette.
 
     Raises:
         CaiTError: PIL cannot decode the image.
@@ -83,7 +88,9 @@ def pil_pixels(image: PIL.Image.Image, upright: bool = True) -> np.ndarray:
     try:
         if upright:
             image = ImageOps.exif_transpose(image)
-        return np.asarray(image if image.mode[0] in "IF" else image.convert("RGB"))
+        own = image.mode if image.mode[0] in "IF" else "RGB"
+        mode = own if rgb else _UNPACKED.get(image.mode, image.mode)
+        return np.asarray(image if mode == image.mode else image.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
         raise CaiTError(
             f"image: got {image!r}, expected an image that PIL can decode ({error})"

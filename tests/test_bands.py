@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import cait_tf
-from cait_finetune import load_run, predict
+from cait_finetune import finetune, load_run, predict
 from cait_finetune.data import statistics
 from cait_finetune.errors import UserError
 from cait_finetune.runs.automatic import as_said
@@ -116,6 +116,16 @@ def test_a_photograph_gets_an_error(finished, tmp_path):
         assert "3 channels, expected 4" in one.error
     with pytest.raises(UserError, match="tta: got flip with a model of 4 channels"):
         predict(finished[0], tmp_path / "rgb.png", tta="flip")
+
+
+def test_arrays_of_bands_are_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = np.arange(20) % 2
+    bands = np.random.default_rng(0).random((20, 18, 22, CHANNELS)) + labels[:, None, None, None]
+    run_ = finetune(*SHORT, "export=none", train=(bands, labels), directory=tmp_path / "run")
+    assert len(run_.saved.build_preprocessing().mean) == CHANNELS
+    (one,) = predict(run_, next((tmp_path / "outputs" / "arrays").rglob("*.npy")))
+    assert not one.error
 
 
 def test_weights_of_other_channels_are_refused_before_all_images_are_read(

@@ -9,27 +9,34 @@ from typing import Any
 import numpy as np
 
 from cait_finetune.data.array_labels import features_of, label_key, label_value
+from cait_finetune.data.bands import RGB
 from cait_finetune.errors import UserError, bad_value
 from cait_tf.errors import CaiTError
 from cait_tf.images import is_pil_image, pil_pixels
 
 _IMAGE = ("image", "img", "pixel_values")
+_CHANNELS_LAST = "Move the channels to the end: np.moveaxis(images, -3, -1)."
+_FROM_BOOLS = "Convert black and white to grey levels: images.astype('uint8') * 255."
+_LEVELS = (("uint8", 255), ("uint16", 65535))
 _FORMS = "(images, labels), or an iterable of such pairs"
 
 
-def examples(split: str, data: Any, upright: bool) -> Iterator[tuple[np.ndarray, Any]]:
+def examples(
+    split: str, data: Any, upright: bool, rgb: bool = True
+) -> Iterator[tuple[np.ndarray, Any]]:
     """Yield the pixels of each image with its label.
 
     Args:
         split: name of the split, for messages.
         data: one of the forms of `cait_finetune.data.arrays.write_splits`.
         upright: turn PIL images as their EXIF orientation states.
+        rgb: convert PIL images to RGB.
 
     Raises:
         UserError: `data` has another form, never ends, or has an image that is not decoded.
     """
     if isinstance(data, tuple) and len(data) == 2:
-        yield from _pairs(split, *data, upright)
+        yield from _pairs(split, *data, upright, rgb)
         return
     if not isinstance(data, Iterable) or isinstance(data, Mapping | str | bytes):
         folder = isinstance(data, str | Path)
@@ -49,47 +56,90 @@ def examples(split: str, data: Any, upright: bool) -> Iterator[tuple[np.ndarray,
                             "iterable of (image, label)")  # fmt: skip
         image, label = element
         if _is_list_of_images(image):
-            yield from _pairs(split, image, label, upright)
+            yield from _pairs(split, image, label, upright, rgb)
             continue
-        pixels = _pixels(split, image, upright)
+        pixels = _pixels(split, image, upright, rgb)
         if pixels.ndim == 4:
-            yield from _pairs(split, pixels, label, upright)
+            yield from _pairs(split, pixels, label, upright, rgb)
         else:
             yield pixels, label_value(split, label)
 
 
 def image_advice(pixels: np.ndarray) -> str:
-    """Return a line that says how to convert an image to ``(h, w, 3)`` uint8. Empty: no advice."""
+    """Return a line that says how to convert an image to ``(h, w, 3)`` uint8. Empty: no advice.
+
+    Images of another number of channels than 1 and 3 are bands: the line names `model.in_channels`.
+    """
     if not pixels.size:
         return "Leave empty images out."
     kind, shape = pixels.dtype, pixels.shape
+    if not shape:
+        return "The images look like labels: give (images, labels) in this order."
+    channels = shape[-1] if len(shape) == 3 else 1
+    if channels not in (1, RGB) and _is_channels_first(shape):
+        return _CHANNELS_LAST
+    if channels == 4 and kind == np.uint8:
+        return "Leave out the transparency: images[..., :3]; or set model.in_channels=4 for four bands."
+    if channels not in (1, RGB):
+        return f"Set model.in_channels={channels}."
+    grey = channels == 1 and len(shape) in (2, 3)
+    as_bands = "; or set model.in_channels=1 to keep the values" if grey else ""
     if np.issubdtype(kind, np.floating):
         if pixels.min() >= 0 and pixels.max() <= 1:
             return (
                 "Multiply values from 0 to 1 by 255 and round them: "
-                "(255 * images).round().astype('uint8')."
+                f"(255 * images).round().astype('uint8'){as_bands}."
             )
         if pixels.min() >= 0 and pixels.max() <= 255:
-            return "Round values from 0 to 255: images.round().astype('uint8')."
-        return "Give the images as they were before normalisation." if pixels.min() < 0 else ""
+            return f"Round values from 0 to 255: images.round().astype('uint8'){as_bands}."
+        if pixels.min() < 0:
+            return f"Give the images as they were before normalisation{as_bands}."
+        return "Set model.in_channels=1 to keep the values." if grey else ""
     if kind.kind == "b":
-        return "Convert black and white to grey levels: images.astype('uint8') * 255."
-    if not shape:
-        return "The images look like labels: give (images, labels) in this order."
+        return _FROM_BOOLS
     if kind != np.uint8 and np.issubdtype(kind, np.integer):
         if pixels.min() >= 0 and pixels.max() <= 255:
             return "Convert the levels: images.astype('uint8')."
         if kind == np.uint16:
-            return "Divide 16-bit levels by 257: (images / 257).round().astype('uint8')."
-        return ""
-    if len(shape) == 3 and shape[-1] == 4:
-        return "Leave out the transparency: images[..., :3]."
-    if len(shape) == 3 and shape[0] in (1, 3):
-        return "Move the channels to the end: np.moveaxis(images, -3, -1)."
+            return f"Divide 16-bit levels by 257: (images / 257).round().astype('uint8'){as_bands}."
     return ""
 
 
-def _pairs(split: str, images: Any, labels: Any, upright: bool) -> Iterator[tuple[np.ndarray, Any]]:
+def bands_advice(pixels: np.ndarray, channels: int) -> str:
+    """Return a line that says how to convert an image for `model.in_channels`. Empty: no advice.
+
+    Args:
+        channels: `model.in_channels`, another number than 3.
+    """
+    if not pixels.size:
+        return "Leave empty images out."
+    kind, shape = pixels.dtype, pixels.shape
+    if not shape:
+        return "The images look like labels: give (images, labels) in this order."
+    own = shape[-1] if len(shape) == 3 else 1
+    if own != channels and len(shape) == 3 and (shape[0] == channels or _is_channels_first(shape)):
+        return _CHANNELS_LAST
+    if own != channels and len(shape) in (2, 3):
+        return f"Set model.in_channels={own}." if own != RGB else "Leave model.in_channels out."
+    if kind.kind == "b":
+        return _FROM_BOOLS
+    if np.issubdtype(kind, np.integer):
+        levels = next(
+            (name for name, most in _LEVELS if 0 <= pixels.min() <= pixels.max() <= most), ""
+        )
+        if levels:
+            return f"Convert the levels: images.astype('{levels}')."
+    return "Convert the numbers: images.astype('float32')." if kind.kind in "iufV" else ""
+
+
+def _is_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether a shape seems to have the channels before height and width, which are larger."""
+    return len(shape) == 3 and (shape[0] in (1, RGB) or 2 * shape[0] <= min(shape[1:]))
+
+
+def _pairs(
+    split: str, images: Any, labels: Any, upright: bool, rgb: bool
+) -> Iterator[tuple[np.ndarray, Any]]:
     """Yield each image of a batch or an array with its label."""
     images, labels = _sequence(images), _sequence(labels)
     if images is None or labels is None:
@@ -102,7 +152,7 @@ def _pairs(split: str, images: Any, labels: Any, upright: bool) -> Iterator[tupl
             split, f"{len(images)} images and {len(labels)} labels", "one label per image"
         )
     for image, label in zip(images, labels, strict=True):
-        yield _pixels(split, image, upright), label_value(split, label)
+        yield _pixels(split, image, upright, rgb), label_value(split, label)
 
 
 def _sequence(values: Any) -> Any:
@@ -146,11 +196,11 @@ def _is_list_of_images(image: Any) -> bool:
     return is_pil_image(image[0]) or getattr(image[0], "ndim", 0) > 1
 
 
-def _pixels(split: str, image: Any, upright: bool) -> np.ndarray:
+def _pixels(split: str, image: Any, upright: bool, rgb: bool) -> np.ndarray:
     """Return the pixels of an array, a tensor or a PIL image."""
     if is_pil_image(image):
         try:
-            return pil_pixels(image, upright)
+            return pil_pixels(image, upright, rgb)
         except CaiTError as error:
             raise UserError(f"{split}: {str(error).removeprefix('image: ')}") from error
     image = image.numpy() if hasattr(image, "numpy") else image

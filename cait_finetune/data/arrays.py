@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cait_finetune.data.array_examples import examples, image_advice
+from cait_finetune.data.array_examples import bands_advice, examples, image_advice
 from cait_finetune.data.array_labels import class_order, label_name
+from cait_finetune.data.bands import RGB, TYPE_NAMES, is_readable, npy_bytes
 from cait_finetune.data.image_files.class_list import some
 from cait_finetune.data.image_files.listing import OUTPUT_MARK
 from cait_finetune.errors import bad_value
@@ -44,8 +45,9 @@ def write_splits(
     class_names: Sequence[str] | None,
     folder: Path,
     upright: bool = True,
+    channels: int = RGB,
 ) -> Written:
-    """Write the images of each split to PNG files, and write a table of their labels.
+    """Write the images of each split to PNG or NPY files, and write a table of their labels.
 
     The files go to a subfolder of `folder` that is named by a hash of the files. The same images
     are therefore written only once, and are the same data set in every run.
@@ -60,12 +62,14 @@ def write_splits(
             `None`: the names that the data set states, or the labels themselves.
         folder: folder of all such data sets.
         upright: turn PIL images as their EXIF orientation states.
+        channels: `model.in_channels`. With another number c than 3, an image is ``(h, w, c)`` of the types
+            that `data.bands` reads, or ``(h, w)`` for one, and is written to an NPY file.
 
     Returns:
         The table, and the names of the classes in the order of the labels.
 
     Raises:
-        UserError: a split has no images or never ends, an image is not uint8, a label has no name, a name
+        UserError: a split has no images or never ends, an image has another type or shape, a label has no name, a name
             has spaces around it, `class_names` has no order, or it contradicts the data set's own names.
     """
     given = {split: data for split, data in splits.items() if data is not None}
@@ -84,9 +88,12 @@ def write_splits(
             table.writerow(["path", "label", *(["split"] if len(given) > 1 else [])])
             for split, data in given.items():
                 count = 0
-                for number, (image, label) in enumerate(examples(split, data, upright)):
-                    name = f"{split}/{number:07d}.png"
-                    content = _png(split, image)
+                for number, (image, label) in enumerate(
+                    examples(split, data, upright, channels == RGB)
+                ):
+                    rgb = channels == RGB
+                    name = f"{split}/{number:07d}.{'png' if rgb else 'npy'}"
+                    content = _png(split, image) if rgb else _npy(split, image, channels)
                     row = [
                         name,
                         label_name(split, label, names),
@@ -153,3 +160,18 @@ def _png(split: str, pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=1)
     return file.getvalue()
+
+
+def _npy(split: str, pixels: np.ndarray, channels: int) -> bytes:
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    shaped = pixels.ndim == 3 and pixels.shape[-1] == channels
+    if not is_readable(pixels.dtype) or not shaped or not pixels.size:
+        raise bad_value(
+            split,
+            f"images of {pixels.dtype} and shape {pixels.shape}",
+            f"{TYPE_NAMES} of shape (h, w, {channels}){' or (h, w)' * (channels == 1)}, as model.in_channels is "
+            f"{channels}",
+            bands_advice(pixels, channels),
+        )
+    return npy_bytes(pixels)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cait_finetune import finetune
 from cait_finetune.data.arrays import write_splits
+from cait_finetune.data.bands import decode_bands
 from cait_finetune.data.image_files.files import FileSource
 from cait_finetune.data.load import load_source
 from cait_finetune.errors import UserError
@@ -174,15 +175,69 @@ def png(kind="PNG"):
      (np.repeat(IMAGES[..., :1], 4, -1), r"images\[\.\.\., :3\]"), (IMAGES.transpose(0, 3, 1, 2), "moveaxis"),
      (["a.jpg"] * 6, r"PIL\.Image\.open"), ([b"a.jpg"] * 6, r"PIL\.Image\.open"),
      ([png()] * 6, r"tf\.io\.decode_image"), ([png("JPEG")] * 6, r"tf\.io\.decode_image"),
-     ([{"bytes": png(), "path": None}] * 6, r"tf\.io\.decode_image"), (IMAGES[..., :2], None)],
+     ([{"bytes": png(), "path": None}] * 6, r"tf\.io\.decode_image"), (IMAGES[..., :2], r"Set model\.in_channels=2\."),
+     (IMAGES[..., :1] / 255, r"Multiply .*; or set model\.in_channels=1 to"),
+     (IMAGES[..., 0] * 257.0, r"Set model\.in_channels=1 to"),
+     (IMAGES[..., 0].astype("uint16") * 257, r"Divide .*; or set model\.in_channels=1 to"),
+     (np.repeat(IMAGES[..., :1], 4, -1), r".*or set model\.in_channels=4 for four bands"),
+     (np.repeat(IMAGES[..., :1] / 255, 4, -1), r"Set model\.in_channels=4\."),
+     (np.repeat(IMAGES[..., :1], 13, -1), r"Set model\.in_channels=13\."),
+     (np.repeat(IMAGES[..., 0][:, None], 4, 1), "moveaxis"),
+     (IMAGES * 257.0, None)],
     ids=["0 to 1", "floats", "normalised", "integers", "16 bits", "bools", "RGBA", "NCHW", "paths", "paths in bytes",
-         "PNG", "JPEG", "not decoded", "two channels"],
+         "PNG", "JPEG", "not decoded", "two channels",
+         "grey 0 to 1", "grey floats", "grey of 16 bits", "four levels", "four floats", "thirteen", "four first",
+         "floats of any size"],
 )  # fmt: skip
 def test_advice_for_other_images(images, advice, tmp_path):
     with pytest.raises(UserError, match=rf"^train: got .*(\n  .*{advice})") if advice else (
-        pytest.raises(UserError, match=r"^train: got images of uint8 and shape \(8, 9, 2\).*\)$")
+        pytest.raises(UserError, match=r"^train: got images of float64 and shape \(8, 9, 3\).*\)$")
     ):  # fmt: skip
         write_splits({"train": (images, LABELS)}, None, tmp_path)
+
+
+BANDS = np.random.default_rng(1).normal(500, 300, (6, 8, 9, 4)).astype("float32")
+
+
+def decoded(written, channels):
+    data = [(written.table.parent / row["path"]).read_bytes() for row in rows(written.table)]
+    return np.stack([decode_bands(one, channels) for one in data])
+
+
+@pytest.mark.parametrize(
+    ("images", "channels", "wanted"),
+    [(BANDS, 4, BANDS), (BANDS.astype(">f8"), 4, BANDS), (np.asfortranarray(BANDS[..., :2]), 2, BANDS[..., :2]),
+     (IMAGES[..., :2], 2, IMAGES[..., :2] / 255), (IMAGES[..., 0], 1, IMAGES[..., :1] / 255),
+     (IMAGES[..., :1].astype("uint16") * 257, 1, IMAGES[..., :1] / 255),
+     (tf.constant(BANDS), 4, BANDS),
+     ([Image.fromarray(image[..., 0]) for image in IMAGES], 1, IMAGES[..., :1] / 255),
+     ([Image.fromarray(image[..., :2], "LA") for image in IMAGES], 2, IMAGES[..., :2] / 255),
+     ([Image.fromarray(image[..., 0] > 99) for image in IMAGES], 1, IMAGES[..., :1] > 99)],
+    ids=["floats", "big endian", "Fortran", "two", "grey", "16 bits", "tensor", "PIL", "PIL and alpha", "PIL bits"],
+)  # fmt: skip
+def test_bands_keep_their_values(images, channels, wanted, tmp_path):
+    written = write_splits({"train": (images, LABELS)}, NAMES, tmp_path, channels=channels)
+    np.testing.assert_allclose(decoded(written, channels), wanted, rtol=1e-6)
+    again = write_splits({"train": (images, LABELS)}, NAMES, tmp_path, channels=channels)
+    assert again == written
+
+
+@pytest.mark.parametrize(
+    ("images", "channels", "advice"),
+    [(BANDS, 13, r"Set model\.in_channels=4\."), (IMAGES, 4, r"Leave model\.in_channels out"),
+     (BANDS.transpose(0, 3, 1, 2), 4, "moveaxis"), (BANDS[..., 0] > 9, 1, r"\* 255"),
+     (IMAGES[..., 0].astype(int), 1, r"astype\('uint8'\)"),
+     (IMAGES[..., 0].astype(int) * 200, 1, r"astype\('uint16'\)"),
+     (BANDS.astype("int16"), 4, r"astype\('float32'\)"), (BANDS[:, :0], 4, "Leave empty images out"),
+     (LABELS, 4, "look like labels"),
+     ([Image.fromarray(IMAGES[0]).convert("P")] * 6, 1, r"Leave model\.in_channels out")],
+    ids=["other", "RGB", "first", "bools", "8 bits", "16 bits", "signed", "empty", "labels", "palette"],
+)  # fmt: skip
+def test_advice_for_other_bands(images, channels, advice, tmp_path):
+    with pytest.raises(
+        UserError, match=rf"^train: got .*model\.in_channels is {channels}\n  .*{advice}"
+    ):
+        write_splits({"train": (images, LABELS)}, None, tmp_path, channels=channels)
 
 
 def test_files_in_a_data_set_of_tensorflow_are_not_decoded(tmp_path):
