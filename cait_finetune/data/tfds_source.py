@@ -17,6 +17,7 @@ from cait_finetune.data.corrupt import damaged_records
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.label_index import LabelIndex, content_hash, kept_index, read_index
 from cait_finetune.data.source import Selection, Source, new_numbers, renumbered
+from cait_finetune.data.targets.target import Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,13 @@ class TfdsSource(Source):
     def _label_keys(self) -> tuple[str, ...]:
         return (self.label_key,) if isinstance(self.label_key, str) else self.label_key
 
+    @property
+    def _stored_target(self) -> Target:
+        """The kind of label with the class names in the set's own order."""
+        if self.numbers is None:
+            return self.target
+        return self.target.named([self.class_names[number] for number in self.numbers])
+
     def _label(self, example: dict[str, tf.Tensor]) -> Any:
         """Return the stored label of an example; with several, a dictionary in their order."""
         if isinstance(self.label_key, str):
@@ -82,7 +90,7 @@ class TfdsSource(Source):
         """As `Source.strangers`, also with several labels per example."""
         if not self.target.has_classes:
             return super().strangers(split)
-        return self.target.index_strangers(self._index(split), len(self.class_names))
+        return self._stored_target.index_strangers(self._index(split), len(self.class_names))
 
     def select(self, selection: Selection) -> TfdsSource:
         """As `Source.select`."""
@@ -96,7 +104,11 @@ class TfdsSource(Source):
         moved = new_numbers(self.class_names, class_names)
         numbers = moved if self.numbers is None else moved[list(self.numbers)]
         return dataclasses.replace(
-            self, class_names=tuple(class_names), numbers=tuple(numbers.tolist()), _labels={}
+            self,
+            class_names=tuple(class_names),
+            target=self.target.named(class_names),
+            numbers=tuple(numbers.tolist()),
+            _labels={},
         )
 
     def stamp(self, split: str) -> dict[str, Any]:
@@ -173,7 +185,7 @@ class TfdsSource(Source):
 
     def _numbered(self, index: LabelIndex) -> np.ndarray:
         """Return the labels of an index in the form of `Source.labels`."""
-        labels = self.target.array(index, len(self.class_names))
+        labels = self._stored_target.array(index, len(self.class_names))
         return labels if self.numbers is None else renumbered(labels, np.array(self.numbers))
 
     @tf.autograph.experimental.do_not_convert
@@ -195,7 +207,7 @@ class TfdsSource(Source):
 
         def renamed(example: dict) -> dict[str, tf.Tensor]:
             label, classes = self._label(example), len(self.class_names)
-            named = {"label": self.target.tensor(label, classes, self.numbers)}
+            named = {"label": self._stored_target.tensor(label, classes, self.numbers)}
             if "tfds_id" in keys:
                 named["id"] = example["tfds_id"]
             if self.image_key in keys:

@@ -110,7 +110,12 @@ class FileSource(Source):
             split: dataclasses.replace(one, labels=renumbered(one.labels, numbers))
             for split, one in self.files.items()
         }
-        return dataclasses.replace(self, class_names=tuple(class_names), files=files)
+        return dataclasses.replace(
+            self,
+            class_names=tuple(class_names),
+            target=self.target.named(class_names),
+            files=files,
+        )
 
     def stamp(self, split: str) -> dict[str, Any]:
         """As `Source.stamp`."""

@@ -46,7 +46,7 @@ class Target(abc.ABC):
     needs_each_class: ClassVar[bool]
 
     def named(self, class_names: Sequence[str]) -> Target:
-        """Return the kind of label with these class names. Most kinds do not depend on them."""
+        """Return the kind of label with these class names, in column order. Most kinds do not need them."""
         return self
 
     @abc.abstractmethod
