@@ -48,7 +48,14 @@ class SeveralLabels(Target):
     in_folders = False
     weighable = True
     stratified = True
-    needs_each_class = False  # a class may be rare beside the combinations that divide the images
+
+    @property
+    def needs_each_class(self) -> bool:
+        """As `Target.needs_each_class`: with one label, as in classification.
+
+        With several labels, a class may be rare beside the combinations that divide the images.
+        """
+        return len(self.groups) == 1
 
     def named(self, class_names: Sequence[str]) -> SeveralLabels:
         """As `Target.named`."""
@@ -82,8 +89,11 @@ class SeveralLabels(Target):
         """As `Target.strata`: one group for each combination of classes.
 
         Images of a combination with fewer than 10 images are grouped by the class of the first label.
+        One label without missing values has a group for each class, as in classification.
         """
         classes = self._classes(labels)  # (N, L)
+        if classes.shape[1] == 1 and (classes >= 0).all():
+            return classes[:, 0]
         _, number, counts = np.unique(classes, axis=0, return_inverse=True, return_counts=True)
         number = number.reshape(-1)
         rare = counts[number] < _SMALLEST_GROUP
