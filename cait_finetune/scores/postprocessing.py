@@ -43,7 +43,7 @@ class Postprocessing(abc.ABC):
         return (slice(None),)
 
     def of_labels(self, predictions: Predictions) -> list[OfLabel]:
-        """Return the predictions of each label. Most tasks have one."""
+        """Return the predictions of each label that an image has. Most tasks have one label."""
         return [OfLabel("", predictions, self, predictions.class_names)]
 
     @abc.abstractmethod

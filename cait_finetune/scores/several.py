@@ -19,7 +19,7 @@ from cait_tf.label_groups import label_groups
 class SeveralEvaluation:
     """The metrics of each label over the images that have it, and their means over the labels.
 
-    A label that no image has does not count in the means.
+    A label that no image has does not count in the means, and has no metric.
 
     Attributes:
         labels: the metrics of each label, by its name.
@@ -31,14 +31,13 @@ class SeveralEvaluation:
 
     def as_metrics(self) -> dict[str, float]:
         """Return the metrics that a run logs after a validation: the means, then each label's top-1."""
-        present = [one for one in self.labels.values() if one.examples] or list(
-            self.labels.values()
-        )
+        present = {name: one for name, one in self.labels.items() if one.examples}
+        averaged = list((present or self.labels).values())
         means = {
-            name: float(np.mean([getattr(one, name) for one in present]))
+            name: float(np.mean([getattr(one, name) for one in averaged]))
             for name in ("loss", "top1", "mean_per_class")
         }
-        return means | {of_label("top1", name): one.top1 for name, one in self.labels.items()}
+        return means | {of_label("top1", name): one.top1 for name, one in present.items()}
 
 
 class SeveralEvaluator:

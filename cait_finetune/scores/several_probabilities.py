@@ -46,11 +46,16 @@ class SeveralProbabilities(Postprocessing):
         return Probabilities(SOFTMAX, self.temperatures.get(group.name, 1.0))
 
     def of_labels(self, predictions: Predictions) -> list[OfLabel]:
-        """As `Postprocessing.of_labels`: the images that have the label, with its logits and classes."""
+        """As `Postprocessing.of_labels`: the images that have the label, with its logits and classes.
+
+        A label that no image has is left out.
+        """
         found = []
         for group in label_groups(predictions.class_names):
             truth = predictions.labels[:, group.columns]  # (N, C of the label)
             rows = np.flatnonzero(truth.any(axis=1))
+            if not len(rows):
+                continue
             own = Predictions(
                 predictions.logits[rows][:, group.columns],
                 truth[rows].argmax(axis=1).astype(np.int32),
@@ -142,7 +147,6 @@ class SeveralProbabilities(Postprocessing):
         of_each = {
             one.label: one.postprocessing.measures(one.predictions)
             for one in self.of_labels(predictions)
-            if len(one.predictions.labels)
         }
         if not of_each:
             return {}

@@ -111,7 +111,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def also(self, class_names: Sequence[str]) -> tuple[str, ...]:
-        """Return the metrics that the summary of a run shows beside the deciding one."""
+        """Return the metrics that the summary of a run shows beside the deciding one, if it has them."""
 
     @abc.abstractmethod
     def build_loss(self, config: Config, source: Source) -> Loss:

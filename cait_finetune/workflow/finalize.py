@@ -160,9 +160,11 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     console, state, test = prepared.worker.console, prepared.logbook.state, scores.test
     corrupt, speed = prepared.streams.corrupt, result["images_per_second"]
     intervals, metric = scores.intervals["test"], task_of(config.task).judged_by(config.dataset)
+    metrics = test.as_metrics()
     also = "".join(
-        f", {metric_words(name)} {format_value(name, test.as_metrics()[name])}"
+        f", {metric_words(name)} {format_value(name, metrics[name])}"
         for name in scores.task.also(prepared.source.class_names)
+        if name in metrics
     )
     averaged = f", {state.best_of} weights" if state.best_of not in ("", TRAINED) else ""
     notes = [f"best epoch {state.best_epoch}{averaged}"]
@@ -170,7 +172,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     notes += [f"{state.skipped} steps skipped"] if state.skipped else []
     notes += [f"{len(corrupt)} corrupt images left out"] if len(corrupt) else []
     console.print(
-        f"test   {format_metrics(test.as_metrics(), metric, intervals)}{also} on "
+        f"test   {format_metrics(metrics, metric, intervals)}{also} on "
         f"{test.examples:,} images ({', '.join(notes)}); run {result['wall_seconds']:.0f} s"
         + (f", training {speed:.0f} img/s" if speed else ""),
         highlight=False,

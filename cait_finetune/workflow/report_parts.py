@@ -31,7 +31,6 @@ from cait_finetune.report.speed import draw_speed
 from cait_finetune.runs.directory import RunDirectory
 from cait_finetune.runs.records import read_records
 from cait_finetune.scores.mistakes import Mistake
-from cait_finetune.scores.postprocessing import OfLabel
 from cait_finetune.tasks import Task
 from cait_finetune.workflow.scoring import Scores
 from cait_tf.atomic import atomic_open, write_text
@@ -80,16 +79,10 @@ def draw_scores(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
         _SECTIONS[title](run, scores, view)
 
 
-def _of_labels(scores: Scores, split: str) -> list[OfLabel]:
-    """Return the predictions of each label that an image of the split has."""
-    found = scores.postprocessing.of_labels(scores.predictions[split])
-    return [one for one in found if len(one.predictions.labels) or not one.label]
-
-
 def _write_classes(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
     rows = [
         row
-        for one in _of_labels(scores, "test")
+        for one in scores.postprocessing.of_labels(scores.predictions["test"])
         for row in class_table(
             one.predictions.logits, one.predictions.labels, one.predictions.class_names
         )
@@ -98,7 +91,7 @@ def _write_classes(run: RunDirectory, scores: Scores, view: Viewer | None) -> No
 
 
 def _draw_confusion(run: RunDirectory, scores: Scores, view: Viewer | None) -> None:
-    labels = _of_labels(scores, "test")
+    labels = scores.postprocessing.of_labels(scores.predictions["test"])
     matrices = []
     for place, one in enumerate(labels):
         test = one.predictions
@@ -135,11 +128,11 @@ def _draw_calibration(run: RunDirectory, scores: Scores, view: Viewer | None) ->
             one.predictions, state == "calibrated"
         )
         for split in scores.predictions
-        for one in _of_labels(scores, split)
+        for one in scores.postprocessing.of_labels(scores.predictions[split])
         for state in ("as trained", "calibrated")
     }
     write_reliability(bins, run.parts / "reliability.csv")
-    labels = _of_labels(scores, "test")
+    labels = scores.postprocessing.of_labels(scores.predictions["test"])
     for place, one in enumerate(labels):
         panels = [
             (one.titled("as trained"), bins["test", one.titled("as trained")]),
