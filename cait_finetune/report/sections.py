@@ -32,7 +32,8 @@ def scores(run: RunDirectory) -> str | None:
     if not found:
         return None
     splits = [name for name in ("test", "validation") if name in found]
-    names = known_metrics(found[splits[0]])
+    # A label of several may have images in one split only.
+    names = known_metrics({key: None for name in splits for key in found[name]})
     keys, further = list(names), further_scores(found[splits[0]])
     of_classes = ["ECE"] if "ece" in found[splits[0]] else []
     rows = [
@@ -52,12 +53,14 @@ def scores(run: RunDirectory) -> str | None:
         "float32, each image once. "
         + ("ECE and loss are before the temperature. " if of_classes else "")
         + "In brackets: the 95 % interval, Wilson's for top-1, and a bootstrap over the images for "
-        "mAP and R²."
+        "mAP, R² and means over several labels."
     )
     return html.table(head, rows) + html.paragraph(note, "note")
 
 
 def _metric(scores: dict[str, Any], key: str) -> str:
+    if key not in scores:
+        return "–"
     return format_value(key, scores[key], scores.get("intervals", {}).get(key))
 
 

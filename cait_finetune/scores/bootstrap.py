@@ -1,4 +1,4 @@
-"""The 95 % bootstrap intervals of mean average precision and of R²."""
+"""The 95 % bootstrap intervals of mean average precision, of R², and of accuracies of several labels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from cait_finetune.scores.intervals import CONFIDENCE, Interval
 from cait_finetune.scores.predictions import Predictions
+from cait_tf.label_groups import label_groups
 
 #: A function from ``counts`` (N,), the number of times that each image was drawn, to a metric.
 Resampled = Callable[[np.ndarray], float]
@@ -54,6 +55,55 @@ def r2_interval(predictions: Predictions) -> Interval | None:
 
     draws = int(np.clip(_LOGITS // predicted.size, *_DRAWS))
     return bootstrap(metric, len(predicted), draws)
+
+
+def label_mean_intervals(predictions: Predictions) -> dict[str, Interval]:
+    """Return the intervals of top-1 and of mean per class, averaged over several labels, by metric.
+
+    A metric is left out if all samples give the same value. All are left out for a split with no
+    images or more than 10 million logits.
+    """
+    logits = predictions.logits
+    if not logits.size or logits.size > _MOST:
+        return {}
+    draws = int(np.clip(_LOGITS // logits.size, *_DRAWS))
+    found = {
+        name: bootstrap(label_mean(predictions, per_class), len(logits), draws)
+        for name, per_class in (("top1", False), ("mean_per_class", True))
+    }
+    return {name: interval for name, interval in found.items() if interval is not None}
+
+
+def label_mean(predictions: Predictions, per_class: bool) -> Resampled:
+    """Return the accuracy, averaged over the labels that the images have, as a function of counts.
+
+    Args:
+        predictions: columns named ``label=class``, with labels ``(N, C)`` of zeros and ones.
+        per_class: average the accuracies of a label's classes. False: of its images.
+    """
+    labels = []
+    for group in label_groups(predictions.class_names):
+        truth = predictions.labels[:, group.columns]
+        rows = np.flatnonzero(truth.any(axis=1))
+        classes, logits = truth[rows].argmax(axis=1), predictions.logits[rows][:, group.columns]
+        own = np.take_along_axis(logits, classes[:, None], axis=1)
+        hits = (logits >= own).sum(axis=1) == 1  # as `class_sums`: a tie is a mistake
+        labels.append((rows, classes, hits))
+
+    def metric(counts: np.ndarray) -> float:
+        found = []
+        for rows, classes, hits in labels:
+            drawn = counts[rows]
+            images = np.bincount(classes, drawn)
+            right = np.bincount(classes, drawn * hits)
+            present = images > 0
+            if not present.any():
+                continue
+            accuracy = right[present] / images[present]
+            found.append(accuracy.mean() if per_class else right.sum() / images.sum())
+        return float(np.mean(found)) if found else 0.0
+
+    return metric
 
 
 def bootstrap(metric: Resampled, examples: int, draws: int) -> Interval | None:

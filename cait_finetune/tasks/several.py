@@ -135,14 +135,22 @@ class Several(Task):
     def intervals(
         self, predictions: Predictions, evaluation: SeveralEvaluation
     ) -> dict[str, Interval]:
-        """As `Task.intervals`: of each label. The mean over labels has none."""
+        """As `Task.intervals`: of the means over the labels, and of each label.
+
+        The top-1 of one label alone has the interval of that label, as in classification.
+        """
+        from cait_finetune.scores.bootstrap import label_mean_intervals
         from cait_finetune.scores.intervals import wilson
 
-        return {
+        of_each = {
             of_label("top1", name): wilson(one.top1, one.examples)
             for name, one in evaluation.labels.items()
             if one.examples
         }
+        means = label_mean_intervals(predictions)
+        if len(of_each) == 1:
+            means["top1"] = next(iter(of_each.values()))
+        return means | of_each
 
     def mistakes(
         self, predictions: Predictions, postprocessing: SeveralProbabilities

@@ -180,7 +180,7 @@ def print_summary(config: Config, prepared: Prepared, scores: Scores, result: di
     if further := scores.further.get("test"):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in further.items())
         console.print(f"also   {shown} on the test images", highlight=False)
-    low, high = next(iter(intervals.values()), (0.0, 0.0))
+    low, high = intervals.get(metric) or intervals.get("top1") or (0.0, 0.0)
     if (points := 50 * (high - low)) > _UNSURE:
         console.print(
             f"margin ±{points:.0f} points with {test.examples:,} test images: smaller differences "

@@ -12,12 +12,15 @@ from cait_finetune.scores import bootstrap as module
 from cait_finetune.scores.bootstrap import (
     average_precision_interval,
     bootstrap,
+    label_mean,
+    label_mean_intervals,
     mean_average_precision,
     r2_interval,
 )
 from cait_finetune.scores.evaluation import MultiLabelEvaluator
 from cait_finetune.scores.predictions import Predictions
 from cait_finetune.scores.regression import score_target
+from cait_finetune.scores.several import SeveralEvaluator
 
 RANDOM = np.random.default_rng(3)
 
@@ -129,3 +132,37 @@ def test_a_constant_target_has_an_r2_of_0_in_every_sample():
     value = np.mean([score_target(*pair).r2 for pair in zip(predicted.T, true.T, strict=True)])
     assert low < value < high < 0.5
     assert r2_interval(Predictions(predicted[:9], true[:9], ids[:9], names)) is None
+
+
+def of_labels(examples: int = 40) -> Predictions:
+    """Return random logits, some of them equal, of two labels, of which a third lacks the second."""
+    number = RANDOM.integers(2, size=(examples, 2))
+    labels = np.eye(2)[number].reshape(examples, 4)
+    labels[::3, 2:] = 0
+    logits = np.round(RANDOM.normal(size=labels.shape) + labels)
+    names = ["a=x", "a=y", "b=x", "b=y"]
+    return Predictions(
+        logits.astype(np.float32), labels.astype(np.float32), list(map(str, range(examples))), names
+    )
+
+
+@pytest.mark.parametrize(("metric", "per_class"), [("top1", False), ("mean_per_class", True)])
+def test_means_over_labels_of_drawn_images_are_those_of_the_evaluation(metric, per_class):
+    one = of_labels()
+    resampled = label_mean(one, per_class)
+    for rows in (np.arange(40), RANDOM.integers(40, size=40), np.zeros(40, int)):
+        drawn = dataclasses.replace(one, logits=one.logits[rows], labels=one.labels[rows])
+        evaluation = SeveralEvaluator(lambda logits, training: logits, one.class_names)(
+            drawn.batches(16)
+        )
+        counts = np.bincount(rows, minlength=40)
+        assert resampled(counts) == pytest.approx(evaluation.as_metrics()[metric])
+
+
+def test_means_over_labels_without_an_interval(monkeypatch):
+    one = of_labels()
+    perfect = dataclasses.replace(one, logits=one.labels)
+    assert label_mean_intervals(one).keys() == {"top1", "mean_per_class"}
+    assert label_mean_intervals(perfect) == {}
+    monkeypatch.setattr(module, "_MOST", 100)
+    assert label_mean_intervals(one) == {}
