@@ -99,6 +99,41 @@ def test_the_report_and_the_card_name_the_labels(made):
         assert label in card
 
 
+def test_labels_that_a_whole_split_lacks(made, tmp_path):
+    """The run finishes. A label has no metrics of a split whose images lack it."""
+    root, *_ = made
+    with (root / "images" / "images.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        row["split"] = ("train", "val", "test")[max(0, number - 30) // 30]
+        for column, split in (("untested", "test"), ("unvalidated", "val")):
+            row[column] = "" if row["split"] == split else row["ground"]
+    table = root / "images" / "splits.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    said, result = run(
+        tmp_path / "run", *SHORT, "task=several", f"dataset.data_dir={table}", "export=litert",
+        "dataset.columns.labels=[bar,untested,unvalidated]", "loss.weights=[2,1,1]", figures=True,
+    )  # fmt: skip
+    assert "test_top1/untested" not in result
+    means = [result["test_top1/bar"], result["test_top1/unvalidated"]]
+    assert result["test_top1"] == pytest.approx(np.mean(means))
+    assert {"test_top1", "test_mean_per_class"} <= result["intervals"].keys()
+    low, high = result["intervals"]["test_top1"]
+    assert f"margin ±{50 * (high - low):.0f} points with 30 test images" in said
+    assert f"({100 * low:.1f}–{100 * high:.1f})" in next(
+        (tmp_path / "run").rglob("README.md")
+    ).read_text("utf-8")
+    records = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8")
+    assert "top1/untested" in records
+    assert "top1/unvalidated" not in records
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "top-1 untested" in page
+    assert "top-1 unvalidated" in page
+
+
 def test_one_label_has_the_bits_of_classification(made, tmp_path):
     root, *_ = made
     table, results = root / "images" / "images.csv", []

@@ -38,8 +38,8 @@ class LossConfig:
                              low=0, high=1, open_high=True)  # fmt: skip
 
     weights: list[float] | None = key(
-        "Weights of the labels of task=several in the loss, in the order of `dataset.columns.labels`. "
-        "null: 1 for each.", None,
+        "Weights of the labels of task=several in the training loss, which is their weighted mean, in the "
+        "order of `dataset.columns.labels`. null: 1 for each.", None,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

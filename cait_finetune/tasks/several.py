@@ -112,10 +112,14 @@ class Several(Task):
         """As `Task.build_loss`."""
         from cait_finetune.train.several_loss import several_losses
 
+        labels = config.dataset.columns.labels
+        weight_of = dict(zip(labels, config.loss.weights or [1.0] * len(labels), strict=True))
+        groups = label_groups(source.class_names)  # a continued run keeps the first run's order
         return several_losses(
             config.loss,
             config.train.label_smoothing,
-            [group.columns for group in label_groups(source.class_names)],
+            [group.columns for group in groups],
+            [weight_of[group.name] for group in groups],
             source.class_counts("train"),
             source.sizes["train"],
             source.weighted,

@@ -14,7 +14,7 @@ from cait_finetune.train.loss import Loss, class_loss, needs_counts, top1
 
 @dataclasses.dataclass(frozen=True)
 class SeveralLosses:
-    """The weighted sum of a loss for each label, for images with one class of each.
+    """The weighted mean of a loss for each label, for images with one class of each.
 
     Labels are ``(B, C)``. The columns of a label hold class probabilities times the example's weight.
     All are 0 where the label is missing, and the example then has no loss of that label.
@@ -56,6 +56,7 @@ def several_losses(
     config: LossConfig,
     smoothing: float,
     columns: Sequence[slice],
+    weights: Sequence[float],
     counts: np.ndarray,
     examples: int,
     weighted: bool = False,
@@ -64,21 +65,23 @@ def several_losses(
 
     The loss of a label is divided by the share of training images that have the label. Its mean over
     the batch is then, on average, the mean over the images that have the label. A constant keeps the
-    result independent of replicas and micro-batches.
+    result independent of replicas and micro-batches. The weights are divided by their sum: the loss
+    and its gradient do not grow with the number of labels.
 
     Args:
         smoothing: label smoothing.
         columns: the columns of each label.
+        weights: the weight of each label, 0 or more, not all 0.
         counts: training images of each class, ``(C,)``.
         examples: number of training images.
         weighted: whether the labels are multiplied by the example's weight.
     """
     losses, factors = [], []
-    for weight, own in zip(config.weights or [1.0] * len(columns), columns, strict=True):
+    for weight, own in zip(weights, columns, strict=True):
         having = int(counts[own].sum())
         of_classes = counts[own] if needs_counts(config) else None
         # Without weights and missing labels, the loss has the bits of a task with this label alone.
         weighed = weighted or having < examples
         losses.append(class_loss(config, smoothing, weighed, of_classes, having))
-        factors.append(float(weight * examples / having))
+        factors.append(float(weight / sum(weights) * examples / having))
     return SeveralLosses(columns, losses, factors)
