@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from cait_finetune.errors import Interrupted, reason
-from cait_finetune.loggers.logger import Logger
+from cait_finetune.loggers.logger import Confusion, Logger
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Loggers:
         result: Mapping[str, Any],
         pictures: Mapping[str, Path],
         artifacts: Mapping[str, Path],
-        confusion: tuple[Sequence[int], Sequence[int], Sequence[str]] | None = None,
+        confusions: Sequence[Confusion] = (),
     ) -> None:
         """Pass the results of a finished run.
 
@@ -69,8 +69,7 @@ class Loggers:
             result: content of ``result.json``. The loggers get its numbers only.
             pictures: PNG files, by name.
             artifacts: files or directories to keep, by name.
-            confusion: true and predicted class index of each test image, and the class names.
-                `None`: no confusion matrix.
+            confusions: the answers of the test split for each label. Empty: no confusion matrix.
         """
         metrics = {
             key: value
@@ -80,8 +79,8 @@ class Loggers:
         self._each("result", metrics)
         for name, path in pictures.items():
             self._each("picture", name, path)
-        if confusion:
-            self._each("confusion_matrix", *confusion)
+        for confusion in confusions:
+            self._each("confusion_matrix", confusion)
         for name, path in artifacts.items():
             self._each("artifact", name, path, ALIASES)
 

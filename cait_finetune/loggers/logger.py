@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
+
+
+class Confusion(NamedTuple):
+    """What a confusion matrix counts.
+
+    Attributes:
+        truth: the true class index of each image.
+        predicted: its predicted class index.
+        class_names: names of the classes.
+        label: the label whose classes they are. Empty: images have one label.
+    """
+
+    truth: Sequence[int]
+    predicted: Sequence[int]
+    class_names: Sequence[str]
+    label: str = ""
 
 
 class Logger:
@@ -49,10 +65,8 @@ class Logger:
     def picture(self, name: str, path: Path) -> None:
         """Log a PNG file."""
 
-    def confusion_matrix(
-        self, truth: Sequence[int], predicted: Sequence[int], class_names: Sequence[str]
-    ) -> None:
-        """Log the true and the predicted class index of each image of the test split."""
+    def confusion_matrix(self, confusion: Confusion) -> None:
+        """Log the answers for one label of the test split."""
 
     def artifact(self, name: str, path: Path, aliases: Sequence[str]) -> None:
         """Store a file or directory along with the metrics."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from cait_finetune.config import WandbConfig
-from cait_finetune.loggers.logger import Logger
+from cait_finetune.loggers.logger import Confusion, Logger
 from cait_finetune.loggers.wandb_service import find_key, trouble
 from cait_tf.atomic import write_text
 
@@ -103,19 +103,20 @@ class WandbRun(Logger):
 
         self._log({f"pictures/{name}": wandb.Image(str(path))})
 
-    def confusion_matrix(
-        self, truth: Sequence[int], predicted: Sequence[int], class_names: Sequence[str]
-    ) -> None:
-        """Log W&B's own chart. With more than 100 classes, log nothing: the chart would be cut off."""
+    def confusion_matrix(self, confusion: Confusion) -> None:
+        """Log W&B's own chart. With more than 100 classes, log nothing: the chart would be cut off.
+
+        With several labels, the charts are ``confusion_matrix/LABEL``.
+        """
         import wandb
 
-        if len(class_names) <= _MOST_CLASSES:
+        if len(confusion.class_names) <= _MOST_CLASSES:
             chart = wandb.plot.confusion_matrix(
-                y_true=[int(one) for one in truth],
-                preds=[int(one) for one in predicted],
-                class_names=list(class_names),
+                y_true=[int(one) for one in confusion.truth],
+                preds=[int(one) for one in confusion.predicted],
+                class_names=list(confusion.class_names),
             )
-            self._log({"confusion_matrix": chart})
+            self._log({"/".join(filter(None, ("confusion_matrix", confusion.label))): chart})
 
     def artifact(self, name: str, path: Path, aliases: Sequence[str]) -> None:
         """Upload a version of the model artifact ``NAME-ID``, without copying its files first.

@@ -12,6 +12,7 @@ from typing import Any
 from cait_finetune.config import Config
 from cait_finetune.loggers.build import build_loggers
 from cait_finetune.loggers.fan_out import Loggers
+from cait_finetune.loggers.logger import Confusion
 from cait_finetune.optim.parameters import group_rates
 from cait_finetune.optim.phases import phase_at
 from cait_finetune.runs.directory import RunDirectory
@@ -60,21 +61,28 @@ def conclude_loggers(
         models["export"] = exports
     pictures = [*run.root.glob("*.png"), *run.parts.glob("*.png")]
     loggers.conclude(
-        result, {path.stem: path for path in sorted(pictures)}, models, _confusion(task, run)
+        result, {path.stem: path for path in sorted(pictures)}, models, _confusions(task, run)
     )
 
 
-def _confusion(task: Task, run: RunDirectory) -> tuple[list[int], list[int], list[str]] | None:
-    """Return the true classes, the predicted classes and the class names of the test split.
+def _confusions(task: Task, run: RunDirectory) -> list[Confusion]:
+    """Return the answers of the test split for each label that its images have.
 
-    `None`: the predictions were not saved, or the task has no confusion matrix.
+    Empty: the predictions were not saved, or the task has no confusion matrix.
     """
     path = run.predictions_of("test")
     if "Confusion" not in task.sections or not path.is_file():
-        return None
-    predictions = load_predictions(path)
-    predicted = predictions.logits.argmax(axis=1)
-    return predictions.labels.tolist(), predicted.tolist(), list(predictions.class_names)
+        return []
+    return [
+        Confusion(
+            one.predictions.labels.tolist(),
+            one.predictions.logits.argmax(axis=1).tolist(),
+            list(one.classes),
+            one.label,
+        )
+        for one in task.postprocessing.of_labels(load_predictions(path))
+        if len(one.predictions.labels)
+    ]
 
 
 def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:

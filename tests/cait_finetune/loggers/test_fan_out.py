@@ -3,7 +3,7 @@ import pytest
 from cait_finetune.errors import Interrupted, UserError
 from cait_finetune.loggers import fan_out
 from cait_finetune.loggers.fan_out import Loggers
-from cait_finetune.loggers.logger import Logger
+from cait_finetune.loggers.logger import Confusion, Logger
 
 TABLE = {"parameters": (["path"], [["head/bias"]])}
 
@@ -54,7 +54,7 @@ def whole_run(*several):
             {"test_top1": 0.5, "stopped_by": None, "corrupt_images": [], "metric": "top1"},
             {"curves": "curves.png"},
             {"export": "export"},
-            ([0, 1], [1, 1], ["cat", "dog"]),
+            [Confusion([0, 1], [1, 1], ["cat", "dog"])],
         )
 
 
@@ -64,7 +64,7 @@ WHOLE = [
     ("record", "step", {"step": 1, "epoch": 1, "loss": 2.0}),
     ("result", {"test_top1": 0.5}),
     ("picture", "curves", "curves.png"),
-    ("confusion_matrix", [0, 1], [1, 1], ["cat", "dog"]),
+    ("confusion_matrix", Confusion([0, 1], [1, 1], ["cat", "dog"])),
     ("artifact", "export", "export", ("best", "latest")),
     ("finish", 0),
 ]

@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from cait_finetune.config import WandbConfig
+from cait_finetune.loggers.logger import Confusion
 from cait_finetune.loggers.wandb_run import WandbRun
 from tests.cait_finetune.loggers import wandb_files
 from tests.cait_finetune.loggers.wandb_stand_in import KEY, running
@@ -97,7 +98,7 @@ def test_the_offline_file_holds_every_logged_value(tmp_path):
     logger.record(*epoch(1, at=8))
     logger.result({"test_top1": 0.75})
     logger.picture("curves", picture)
-    logger.confusion_matrix([0, 1, 1], [0, 1, 0], ["cat", "dog"])
+    logger.confusion_matrix(Confusion([0, 1, 1], [0, 1, 0], ["cat", "dog"]))
     logger.artifact("export", model, ["best", "latest"])
     logger.artifact("checkpoint", picture, ["best"])
     logger.finish(0)

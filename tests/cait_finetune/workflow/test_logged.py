@@ -125,7 +125,7 @@ def test_at_the_end_there_are_the_pictures_and_the_model(tmp_path, given):
         path.touch()
     conclude_loggers(Loggers(), CLASSIFICATION, run, {"test_top1": 0.5})
     pictures = {"curves": run.curves, "mistakes": run.parts / "mistakes.png"}
-    assert given == [({"test_top1": 0.5}, pictures, {"checkpoint": run.best_checkpoint}, None)]
+    assert given == [({"test_top1": 0.5}, pictures, {"checkpoint": run.best_checkpoint}, [])]
     run.saved_model.mkdir()
     conclude_loggers(Loggers(), CLASSIFICATION, run, {})
     assert given[1][2] == {"checkpoint": run.best_checkpoint, "export": tmp_path / "export"}
@@ -140,4 +140,29 @@ def test_the_confusion_is_of_the_test_split(tmp_path, given):
     several = np.ones((3, 2), "float32")
     Predictions(logits, several, list("abc"), names).save(run.predictions_of("test"))
     conclude_loggers(Loggers(), task_of(TaskConfig("multi_label")), run, {})
-    assert [call[3] for call in given] == [([0, 1, 1], [0, 1, 0], names), None]
+    assert [call[3] for call in given] == [[([0, 1, 1], [0, 1, 0], names, "")], []]
+
+
+def test_wandb_gets_a_confusion_matrix_of_each_label(tmp_path):
+    """The first image has no bar, and no image has a word."""
+    run = prepared(tmp_path / "run", [])
+    run.run.parameters.write_text("path\n")
+    labels = np.zeros((3, 7), "float32")
+    labels[[0, 1, 2, 1, 2], [0, 1, 1, 2, 4]] = 1
+    logits = np.eye(7, dtype="float32")[[1, 1, 0]] + 2 * np.eye(7, dtype="float32")[[2, 2, 4]]
+    names = ["sky=dark", "sky=light", "bar=a", "bar=b", "bar=c", "word=x", "word=y"]
+    Predictions(logits, labels, list("abc"), names).save(run.run.predictions_of("test"))
+    run.run.best_checkpoint.parent.mkdir()
+    run.run.best_checkpoint.touch()
+    with logged(checked("logger=wandb", "logger.wandb.mode=offline"), run) as loggers:
+        conclude_loggers(loggers, task_of(TaskConfig("several")), run.run, {"test_top1": 0.5})
+    assert wandb_files.exit_codes(run.run.root) == [0]
+    charts = run.run.root.glob("wandb/*run-*/files/media/table/confusion_matrix/*.json")
+    found = {}
+    for path in charts:
+        counts = {tuple(row[:2]): row[2] for row in json.loads(path.read_text())["data"]}
+        found[path.name.partition("_table")[0]] = {key: n for key, n in counts.items() if n}
+    assert found == {
+        "sky": {("dark", "light"): 1, ("light", "light"): 1, ("light", "dark"): 1},
+        "bar": {("a", "a"): 1, ("c", "c"): 1},
+    }
