@@ -42,6 +42,12 @@ CONDITIONS = (
         "Leave the key out: task=regression has numbers.",
     ),
     Condition(
+        ("dataset.num_classes",),
+        lambda config: config.task.name != "several",
+        "a task other than several",
+        "Leave the key out: each label has its own number of classes.",
+    ),
+    Condition(
         ("augment.flip",),
         lambda config: config.dataset.allow_flip or not config.augment.flip,
         "dataset.allow_flip=true",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -188,6 +190,7 @@ def find_class_names(
             classes.
     """
     if not isinstance(label_key, str):
+        config = dataclasses.replace(config, num_classes=None)  # of the set's usual label
         return tuple(
             column_name(key, name)
             for key in label_key

@@ -170,8 +170,6 @@ class SeveralLabels(Target):
              "null: targets are numbers", "Set task=regression to train on numbers."),
             ("dataset.class_names", bool(config.class_names), config.class_names,
              "null: each column names its classes", "Leave the key out."),
-            ("dataset.num_classes", config.num_classes is not None, config.num_classes,
-             "null: each label has a number of classes", "Leave the key out."),
             ("dataset.sampling", config.sampling == "balanced", config.sampling,
              "all, because an image can have a rare and a frequent class",
              "Weigh the classes in the loss instead: loss.class_weights=balanced"),

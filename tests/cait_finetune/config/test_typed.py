@@ -23,6 +23,7 @@ REFUSED = [
     ((), "augment.flip=0.5"),  # of digits, which are never mirrored
     (("schedule.warmup_epochs=0",), "schedule.warmup_lr=1e-4"),
     ((), "dataset.fold=0"),  # the default
+    (("dataset=leaning_digits",), "dataset.num_classes=10"),
 ]  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def test_words_with_an_effect():
     assert configure("augment.flip=0").augment.flip == 0
     assert configure(*PROBE, "augment=light").tuning.method == "linear_probe"  # the default
     assert configure("schedule.warmup_lr=1e-4").schedule.warmup_lr == 1e-4
+    assert configure("dataset.num_classes=10").dataset.num_classes == 10
 
 
 @pytest.mark.parametrize(
