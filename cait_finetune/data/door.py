@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import re
@@ -42,9 +43,31 @@ def check_labels(source: Source, splits: Sequence[str] = SPLITS) -> None:
             f"dataset.splits.{split}",
             f"{len(examples):,} image{'s' * (len(examples) > 1)} with labels outside the class list: "
             f"{some(found)} ({some([str(ids[row]) for row in examples[:_SHOWN]])})",
-            f"labels 0 to {last}, the {last + 1} classes {some(source.class_names)}",
+            f"labels 0 to {last}, the {last + 1} classes {some(source.class_names)}"
+            if source.target.one_list
+            else f"numbers below the classes of each label: {source.target.described(source.class_names)}",
             _mend_labels(source, int(values.max())),
         )
+
+
+def leave_out_unlabelled(source: Source, splits: Sequence[str] = SPLITS) -> Source:
+    """Return the source without the images of these splits that have no label, and a note on them.
+
+    Raises:
+        UserError: no image of a split has a label.
+    """
+    rows = {split: np.arange(source.sizes[split]) for split in SPLITS}
+    lacking = {split: source.target.unlabelled(source.labels(split)) for split in splits}
+    for split, without in lacking.items():
+        rows[split] = np.setdiff1d(rows[split], without)
+        if not len(rows[split]):
+            raise _unlabelled(source, split)
+    if not any(map(len, lacking.values())):
+        return source
+    counts = ", ".join(f"{len(one):,} {split}" for split, one in lacking.items())
+    note = f"labels images without any label are left out: {counts}"
+    left = source.select({split: [(split, rows[split])] for split in SPLITS})
+    return dataclasses.replace(left, notes=(*left.notes, note))
 
 
 def _not_finite(source: Source, split: str, rows: np.ndarray, values: np.ndarray) -> UserError:
@@ -84,7 +107,7 @@ def _unlabelled(source: Source, split: str) -> UserError:
 
 
 def _mend_labels(source: Source, largest: int) -> str:
-    if largest >= len(source.class_names):
+    if source.target.one_list and largest >= len(source.class_names):
         return f"Set dataset.num_classes={largest + 1}, or correct the labels"
     return "Correct the labels, or choose splits without these images"
 

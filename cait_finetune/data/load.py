@@ -9,7 +9,7 @@ import numpy as np
 
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.bands import RGB
-from cait_finetune.data.door import check_labels, check_splits
+from cait_finetune.data.door import check_labels, check_splits, leave_out_unlabelled
 from cait_finetune.data.sorting import is_sorted
 from cait_finetune.data.source import SPLITS, Source
 from cait_finetune.data.splitting import (
@@ -46,7 +46,9 @@ def load_source(
     target.check_config(config)
     source = _read(config, target, channels)
     by_label = config.folds or config.examples_per_class or config.train_share
-    check_labels(source, SPLITS if by_label else _all_with(source.default_slices, splits))
+    used = SPLITS if by_label else _all_with(source.default_slices, splits)
+    check_labels(source, used)
+    source = leave_out_unlabelled(source, used)
     source, mixed = _mixed_slices(source, config.splits.split_seed, splits)
     if config.splits.seed is not None and config.source in ("tfds", "digits"):
         drawn = by_label and config.draw_seed == config.splits.seed

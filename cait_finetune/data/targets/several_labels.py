@@ -48,6 +48,7 @@ class SeveralLabels(Target):
     in_folders = False
     weighable = True
     stratified = True
+    one_list = False
 
     @property
     def needs_each_class(self) -> bool:
@@ -84,6 +85,10 @@ class SeveralLabels(Target):
     def strangers(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """As `Target.strangers`: zeros and ones have no other class."""
         return np.zeros(0, np.int64)
+
+    def unlabelled(self, labels: np.ndarray) -> np.ndarray:
+        """As `Target.unlabelled`: the rows that have none of the labels."""
+        return np.flatnonzero(~labels.any(axis=1))
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """As `Target.strata`: one group for each combination of classes.
@@ -131,11 +136,10 @@ class SeveralLabels(Target):
         return labels
 
     def index_strangers(self, index: LabelIndex, classes: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Target.index_strangers`: numbers above the classes, and images without any label."""
+        """As `Target.index_strangers`: numbers above the classes of their label."""
         stored = index.labels.reshape(len(index), len(self.groups))
         sizes = np.array([len(group.classes) for group in self.groups])
-        outside = (stored >= sizes) | (stored < 0).all(axis=1, keepdims=True)
-        rows, columns = np.nonzero(outside)
+        rows, columns = np.nonzero(stored >= sizes)
         return rows, stored[rows, columns]
 
     def described(self, class_names: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ class Target(abc.ABC):
         weighable: whether an example can have a weight in the training loss.
         stratified: whether `strata` returns groups.
         needs_each_class: whether each class needs an image to train on.
+        one_list: whether all columns are classes of one list, which `dataset.num_classes` counts.
     """
 
     words: ClassVar[str]
@@ -44,6 +45,7 @@ class Target(abc.ABC):
     weighable: ClassVar[bool]
     stratified: ClassVar[bool]
     needs_each_class: ClassVar[bool]
+    one_list: ClassVar[bool] = True
 
     def named(self, class_names: Sequence[str]) -> Target:
         """Return the kind of label with these class names, in column order. Most kinds do not need them."""
@@ -88,6 +90,10 @@ class Target(abc.ABC):
     @abc.abstractmethod
     def strangers(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Return the rows whose label is not in the class list."""
+
+    def unlabelled(self, labels: np.ndarray) -> np.ndarray:
+        """Return the rows without a label, which are left out. Most kinds refuse such images."""
+        return np.zeros(0, np.int64)
 
     @abc.abstractmethod
     def strata(self, labels: np.ndarray) -> np.ndarray:
