@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from cait_finetune.config import Config
 from cait_finetune.runtime.console import plain_console
-from cait_finetune.tasks import task_of
+from cait_finetune.tasks import Task, task_of
+from cait_tf.label_groups import label_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,10 +75,7 @@ def show_batch(config: Config, directory: Path) -> Path:
     images, labels = images.numpy()[:MOST], labels.numpy()[:MOST]
     shown = preprocessing.denormalise(images)
     names = source.class_names
-    captions = [
-        number_caption(label, names) if task.numbers else caption(label, names, task.one_class)
-        for label in labels
-    ]
+    captions = [_captioned(label, names, task) for label in labels]
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     height, width = preprocessing.image_size
     title = (
@@ -93,6 +91,14 @@ def show_batch(config: Config, directory: Path) -> Path:
     return path
 
 
+def _captioned(label: np.ndarray, names: Sequence[str], task: Task) -> str:
+    if task.numbers:
+        return number_caption(label, names)
+    if task.answers == "labels":
+        return several_caption(label, names)
+    return caption(label, names, task.one_class)
+
+
 def caption(label: np.ndarray, names: Sequence[str], one_class: bool = True) -> str:
     """Return an image's caption: its class, its classes, or the percentage of each mixed class.
 
@@ -106,10 +112,25 @@ def caption(label: np.ndarray, names: Sequence[str], one_class: bool = True) -> 
         return names[int(label)]
     total = (float(label.sum()) or 1.0) if one_class else 1.0
     percent = [round(100 * float(share) / total) for share in label]
-    there = [index for index in np.argsort(-label, kind="stable") if percent[index]]
+    there = [index for index in (-label).argsort(kind="stable") if percent[index]]
     if all(percent[index] == 100 for index in there):
         return "\n".join(names[index] for index in there) or "no class"
     return "\n".join(f"{names[index]} {percent[index]}%" for index in there)
+
+
+def several_caption(label: np.ndarray, names: Sequence[str]) -> str:
+    """Return an image's caption: the `caption` of each label that it has.
+
+    Args:
+        label: ``(C,)`` a share for each class. The shares of a label add up to the example's weight.
+        names: the class names ``label=class`` in column order.
+    """
+    found = [
+        caption(label[group.columns], group.column_names)
+        for group in label_groups(names)
+        if label[group.columns].any()
+    ]
+    return "\n".join(found) or "no class"
 
 
 def number_caption(label: np.ndarray, names: Sequence[str]) -> str:

@@ -88,13 +88,37 @@ def test_the_images_are_those_that_training_gets(command, drawn, tmp_path):
         ([0, 1, 0], False, "tulip"),
         ([0, 0.002, 0.998], False, "daisy"),  # the mixed-in box has two pixels
         ([0, 1.5, 0.5], False, "tulip 75%\ndaisy 25%"),  # an example of weight 2
-        ([1, 0, 1], True, "daisy\nrose"),
+        ([1, 0, 1], True, "rose\ndaisy"),
         ([1, 0, 0.4], True, "rose 100%\ndaisy 40%"),
         ([0, 0, 0], True, "no class"),
     ],
 )
 def test_a_caption_lists_the_classes_and_their_shares(label, several, text):
     assert show_batch.caption(np.array(label), NAMES, one_class=not several) == text
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ([0, 1, 0, 0, 1], "sky=light\nbar=c"),
+        ([0, 2, 0, 2, 0], "sky=light\nbar=b"),  # an example of weight 2
+        ([0.4, 0, 0.3, 0.1, 0], "sky=dark\nbar=a 75%\nbar=b 25%"),
+        ([0, 0, 0, 0, 0.5], "bar=c"),  # the sky has no label
+        ([0, 0, 0, 0, 0], "no class"),
+    ],
+)
+def test_the_caption_of_several_labels(label, text):
+    names = ("sky=dark", "sky=light", "bar=a", "bar=b", "bar=c")
+    assert show_batch.several_caption(np.array(label), names) == text
+
+
+@pytest.mark.slow
+def test_the_captions_of_a_batch_have_each_label(command, drawn):
+    command("dataset=leaning_digits", "train.batch_size=12")
+    ((_, captions, _, _),) = drawn
+    lines = [caption.split("\n") for caption in captions]
+    assert all(one[0].startswith("digit=") and "%" not in one[0] for one in lines)
+    assert {one[1] for one in lines if len(one) > 1} == {"direction=left", "direction=right"}
 
 
 def test_the_caption_of_numbers():
