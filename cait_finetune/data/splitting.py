@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,8 +19,8 @@ def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
     or with more folds than numbers in a quantile, it is random. The test split does not change.
 
     Raises:
-        UserError: there are more folds than images in the largest class, or, with several labels,
-            than images.
+        UserError: there are more folds than images in the largest class or combination of classes,
+            or, with several labels, than images.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -29,14 +30,17 @@ def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
     counts = np.bincount(strata)
     if source.target.has_classes:
         kind, most = StratifiedKFold if source.target.stratified else KFold, int(counts.max())
-        what = "the images of the largest class"
+        what = f"the images of the largest {source.target.stratum}"
     else:  # groups of numbers that are smaller than the number of folds cannot be in each fold
         kind, most = StratifiedKFold if folds <= counts.min() else KFold, len(labels)
         what = "the images of train and validation"
     if folds > most:
         raise bad_value("dataset.folds", folds, f"at most {most}, {what}")
     divider = kind(folds, shuffle=True, random_state=seed)
-    training, validation = list(divider.split(np.zeros(len(labels)), strata))[fold]
+    with warnings.catch_warnings():
+        # Groups smaller than the number of folds are normal: they cannot be in each fold.
+        warnings.filterwarnings("ignore", "The least populated class in y", UserWarning)
+        training, validation = list(divider.split(np.zeros(len(labels)), strata))[fold]
 
     def parts(rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
         own = rows < sizes[0]

@@ -48,6 +48,7 @@ class SeveralLabels(Target):
     in_folders = False
     weighable = True
     stratified = True
+    stratum = "combination of classes"
     one_list = False
 
     @property

@@ -33,6 +33,7 @@ class Target(abc.ABC):
         in_folders: whether the folder of an image can be its label.
         weighable: whether an example can have a weight in the training loss.
         stratified: whether `strata` returns groups.
+        stratum: what the images of such a group share, for messages.
         needs_each_class: whether each class needs an image to train on.
         one_list: whether all columns are classes of one list, which `dataset.num_classes` counts.
     """
@@ -44,6 +45,7 @@ class Target(abc.ABC):
     in_folders: ClassVar[bool]
     weighable: ClassVar[bool]
     stratified: ClassVar[bool]
+    stratum: ClassVar[str] = "class"
     needs_each_class: ClassVar[bool]
     one_list: ClassVar[bool] = True
 

@@ -15,7 +15,7 @@ from cait_finetune.data.splitting import (
     folded,
     share_of_each_class,
 )
-from cait_finetune.data.targets import ANY_CLASSES, ONE_CLASS
+from cait_finetune.data.targets import ANY_CLASSES, ONE_CLASS, SEVERAL_LABELS
 from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import prepare
 
@@ -189,6 +189,30 @@ def test_more_folds_than_images_of_a_class():
         UserError, match=r"^dataset\.folds: got 25, expected at most 24, the images"
     ):
         folded(file_source(), 25, 0, 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_with_fewer_images_than_folds_is_no_warning():
+    source = file_source((30, 30, 4))
+    held = [source.select(folded(source, 5, fold, 0)).sizes["validation"] for fold in range(5)]
+    assert sum(held) == source.sizes["train"] + source.sizes["validation"]
+
+
+def test_more_folds_than_images_of_a_combination():
+    names = ["a=x", "a=y", "b=x", "b=y"]
+    labels = np.array([[1, 0, 0, 1]] * 25 + [[1, 0, 1, 0]] * 12 + [[0, 1, 0, 1]] * 18)
+    ids = np.arange(len(labels)).astype(object)
+    source = FileSource(
+        class_names=names,
+        sizes={"train": len(labels), "validation": 0, "test": 0},
+        target=SEVERAL_LABELS.named(names),
+        files={
+            split: Files(ids[:count], ids[:count], labels[:count])
+            for split, count in (("train", len(labels)), ("validation", 0))
+        },
+    )
+    with pytest.raises(UserError, match=r"at most 25, the images of the largest combination of cl"):
+        folded(source, 60, 0, 0)
 
 
 def test_with_several_labels():
