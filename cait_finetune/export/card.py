@@ -240,7 +240,8 @@ def _limits(
     config: Mapping[str, Any], exports: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]
 ) -> str:
     task = _task(config)
-    calibrated = task.postprocessing.stated(next(iter(exports.values()))).limits()
+    postprocessing = task.postprocessing.named(class_names)
+    calibrated = postprocessing.stated(next(iter(exports.values()))).limits()
     always = task.answer.format(classes=len(class_names))
     turned = (
         "Pixels do not contain the EXIF orientation: before you pass a photograph to a file that takes "

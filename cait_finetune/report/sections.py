@@ -10,7 +10,7 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from cait_finetune.config.metrics import format_value, further_scores, known_metrics
+from cait_finetune.config.metrics import format_value, further_scores, known_metrics, of_label
 from cait_finetune.errors import UserError
 from cait_finetune.report.csv_rows import read_rows
 from cait_finetune.report.pictures import pictures
@@ -137,15 +137,23 @@ def calibration(run: RunDirectory) -> str | None:
     if None in temperatures.values():
         return None
     fitted = ", ".join(
-        f"{one:.4f}{f' for {label}' if label else ''}" for label, one in temperatures.items()
+        f"{one:.4f}{f' for {label}' if label else ''}"
+        for label, one in temperatures.items()
+        if one != 1
+    )
+    needs = (
+        "A fit needs at least 50 validation images, finite logits and a wrong prediction. "
+        "Probabilities do not change."
     )
     said = (
         f"Temperature {fitted}, fitted on the validation images. The export divides its "
         "logits by the temperature: probabilities change, the most probable class does not."
-        if any(one != 1 for one in temperatures.values())
-        else "Temperature 1: no temperature was fitted. A fit needs at least 50 validation images, "
-        "finite logits and a wrong prediction. Probabilities do not change."
+        if fitted
+        else f"Temperature 1: no temperature was fitted. {needs}"
     )
+    others = [label for label in _measured_labels(found) if temperatures.get(label, 1) == 1]
+    if fitted and others:
+        said += f" No temperature was fitted for {', '.join(others)}. {needs}"
     rows = [
         (f"{split}, {state}", f"{found[split]['ece' + suffix]:.2%}",
          f"{found[split]['loss' + suffix]:.4f}")
@@ -166,6 +174,14 @@ def calibration(run: RunDirectory) -> str | None:
             "note",
         )
     )
+
+
+def _measured_labels(found: dict[str, Any]) -> list[str]:
+    """Return the labels that images of validation or test have. Empty: a task with one label."""
+    of_ece = of_label("ece", "")
+    splits = (found[split] for split in ("validation", "test"))
+    keys = dict.fromkeys(key for one in splits for key in one if key.startswith(of_ece))
+    return [key.removeprefix(of_ece) for key in keys]
 
 
 def mistakes(run: RunDirectory) -> str | None:

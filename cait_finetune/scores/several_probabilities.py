@@ -168,12 +168,21 @@ class SeveralProbabilities(Postprocessing):
 
     def limits(self) -> str:
         """As `Postprocessing.limits`."""
-        if all(one == 1.0 for one in self.temperatures.values()):
+        fitted = {name: one for name, one in self.temperatures.items() if one != 1.0}
+        if not fitted:
             return Probabilities(SOFTMAX).limits()
-        fitted = ", ".join(f"{name} {one:.3f}" for name, one in self.temperatures.items())
+        others = [group.name for group in self._known if group.name not in fitted]
+        temperatures = ", ".join(f"{name} {one:.3f}" for name, one in fitted.items())
+        whose = f" of {', '.join(fitted)}" if others else ""
         return (
-            f"Probabilities are calibrated by a temperature for each label ({fitted}), fitted on the "
-            "validation split. They are less reliable for images that differ from the validation images."
+            f"Probabilities{whose} are calibrated by a temperature for each label ({temperatures}), fitted "
+            "on the validation split. They are less reliable for images that differ from the validation "
+            "images."
+        ) + (
+            f" Probabilities of {', '.join(others)} are not calibrated: no temperature was fitted, or the "
+            "fitted one is 1."
+            if others
+            else ""
         )
 
     @property

@@ -107,3 +107,29 @@ def test_mistakes_are_counted_by_class(run):
     write(run.parts / "mistakes.csv", ("id", "truth", "prediction", "probability"), rows)
     counted = sections.mistakes(run).partition("By class")[2]
     assert rows_of(counted) == [["ant", "bee", "2", "3"], ["cow", "bee", "1", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown", "hidden"),
+    [
+        ({"temperature": 0.5}, "Temperature 0.5000, fitted on the", "No temperature"),
+        ({"temperature": 1.0}, "Temperature 1: no temperature was fitted.", "No temperature"),
+        ({"temperatures": {}}, "Temperature 1: no temperature was fitted.", "No temperature"),
+        ({"temperatures": {"d": 0.5, "e": 2}}, "Temperature 0.5000 for d, 2.0000 for e, f", "No t"),
+        (
+            {"temperatures": {"d": 0.5}},
+            "does not. No temperature was fitted for e. A fit",
+            "1.0000",
+        ),
+        ({"temperatures": {"d": 1.0, "e": 2}}, "No temperature was fitted for d. A fit", "1.0000"),
+    ],
+)
+def test_the_calibration_names_the_labels_without_a_temperature(run, facts, shown, hidden):
+    measures = {"ece": 0.1, "ece_calibrated": 0.05, "loss": 1.0, "loss_calibrated": 0.9}
+    split = measures | ({"ece/d": 0.1, "ece/e": 0.1} if "temperatures" in facts else {})
+    text = json.dumps({**facts, "validation": split, "test": {**measures}})
+    (run.parts / "scores.json").write_text(text)
+    (run.parts / "reliability.png").touch()
+    said = Reader(sections.calibration(run)).text[0]
+    assert shown in said
+    assert hidden not in said
