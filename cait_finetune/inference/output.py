@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def write_predictions(predictions: Sequence[Prediction], path: Path) -> None:
     """Write predictions in the format that the ending of `path` names.
 
     CSV has one row per file: path, error, then the class and probability of each of the k classes, or
-    each target's number and the ends of its interval.
+    each target's number and the ends of its interval. A label or target called ``error`` is ``error_2``.
     For numbers, JSON has ``"numbers": [{"name": …, "value": …, "lower": …, "upper": …}, …]`` in place of
     ``classes``. For several labels, CSV has two columns for each, such as ``colour`` and
     ``colour_probability``, and JSON has ``"labels": [{"label": …, "name": …, "probability": …}, …]``.
@@ -73,7 +74,7 @@ def _write_csv(predictions: Sequence[Prediction], path: Path) -> None:
         ]
         labels = next((one.answers for one in predictions if one.answers), ())
         columns += [f"{one.label}{end}" for one in labels for end in ("", "_probability")]
-        writer.writerow(["path", "error", *columns])
+        writer.writerow(_different(["path", "error", *columns]))
         for prediction in predictions:
             flat = [value for pair in prediction.classes for value in pair]
             for number in prediction.numbers:
@@ -82,6 +83,16 @@ def _write_csv(predictions: Sequence[Prediction], path: Path) -> None:
             for answer in prediction.answers:
                 flat += [answer.name, answer.probability]
             writer.writerow([prediction.name, prediction.error, *flat])
+
+
+def _different(columns: Sequence[str]) -> list[str]:
+    """Return the columns with a number after each name that is there already: ``error_2``."""
+    found: list[str] = []
+    for column in columns:
+        numbered = (f"{column}_{number}" for number in itertools.count(2))
+        names = itertools.chain([column], (name for name in numbered if name not in columns))
+        found.append(next(name for name in names if name not in found))
+    return found
 
 
 def _write_json(predictions: Sequence[Prediction], path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cait_finetune.inference.output import write_predictions
-from cait_finetune.inference.prediction import Number, Prediction
+from cait_finetune.inference.prediction import Answer, Number, Prediction
 
 BROKEN = Prediction(Path("broken.png"), error="not an image (5 bytes)")
 
@@ -74,3 +74,16 @@ def test_files_of_classes_are_as_before(tmp_path):
     (one,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert "numbers" not in one
     assert one["classes"][1] == {"name": "tulip", "probability": 0.25}
+
+
+def test_csv_has_different_columns_for_any_names(tmp_path):
+    labels = (Answer("error", "a", 0.5), Answer("b", "c", 0.6), Answer("b_probability", "d", 0.7))
+    head, row = rows_of([Prediction(Path("0.png"), answers=labels)], tmp_path / "labels.csv")
+    assert head == [
+        "path", "error", "error_2", "error_probability", "b", "b_probability", "b_probability_2",
+        "b_probability_probability",
+    ]  # fmt: skip
+    assert row == ["0.png", "", "a", "0.5", "c", "0.6", "d", "0.7"]
+    numbers = (Number("path", 1.5), Number("path_2", 2.5), Number("error", 3.5))
+    head, _ = rows_of([Prediction(Path("0.png"), numbers=numbers)], tmp_path / "numbers.csv")
+    assert head == ["path", "error", "path_3", "path_2", "error_2"]
