@@ -85,10 +85,14 @@ class Table:
         place = self.header.index(name)
         return [cells[place] for cells in self.rows]
 
-    def refuse(self, column: str, rows: Sequence[int], got: str, expected: str) -> None:
-        """Raise UserError about the cells of `column` in `rows`, if there are any rows."""
+    def refuse(
+        self, columns: str | Sequence[str], rows: Sequence[int], got: str, expected: str
+    ) -> None:
+        """Raise UserError about the cells of one or several columns in `rows`, if there are any rows."""
         if rows:
-            what = f"{self.path}, column {column}: {got} in {self.at(rows)}"
+            names = [columns] if isinstance(columns, str) else columns
+            which = f"column{'s' * (len(names) > 1)} {' and '.join(names)}"
+            what = f"{self.path}, {which}: {got} in {self.at(rows)}"
             raise bad_value(_KEY, what, expected)
 
     def at(self, rows: Iterable[int]) -> str:

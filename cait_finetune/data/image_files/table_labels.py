@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.image_files.class_list import outside
+from cait_finetune.data.image_files.class_list import outside, some
 from cait_finetune.data.image_files.spreadsheet import Table
 
 if TYPE_CHECKING:
@@ -42,6 +42,16 @@ def check_known(table: Table, found: Iterable[tuple[int, str]], known: dict[str,
     if strangers:
         places = {label: f" ({table.at(rows)})" for label, rows in strangers.items()}
         raise outside(_KEY, places, list(known))
+
+
+def warn_of_joined(config: DatasetConfig, names: Sequence[str], task: str) -> None:
+    """Warn of class names that hold the separator, which divides labels with `task`."""
+    separator = config.columns.separator
+    if joined := [name for name in names if separator in name]:
+        logger.warning(
+            "classes whose names hold %r: %s; set task=%s if they are several labels",
+            separator, some(joined), task,
+        )  # fmt: skip
 
 
 def warn_of_repeated(table: Table, files: Files, repeated: Sequence[Sequence[int]]) -> None:

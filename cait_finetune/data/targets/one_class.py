@@ -10,9 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.config import DatasetConfig
-from cait_finetune.data.image_files.class_list import class_list, in_order, some
+from cait_finetune.data.image_files.class_list import class_list, in_order
 from cait_finetune.data.image_files.spreadsheet import Table
-from cait_finetune.data.image_files.table_labels import check_known, label_column, warn_of_repeated
+from cait_finetune.data.image_files.table_labels import (
+    check_known,
+    label_column,
+    warn_of_joined,
+    warn_of_repeated,
+)
 from cait_finetune.data.targets.any_classes import ANY_CLASSES
 from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value
@@ -120,12 +125,7 @@ def _one_label(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...], np
             _KEY, f"{table.path}, column {column}: no label in {table.at(empty)}", "one in each row"
         )
     names = class_list(config, in_order(set(cells)), f"column {column} of {table.path}")
-    separator = config.columns.separator
-    if joined := [name for name in names if separator in name]:
-        logger.warning(
-            "classes whose names hold %r: %s; set task=%s if they are several labels",
-            separator, some(joined), ANY_CLASSES.task,
-        )  # fmt: skip
+    warn_of_joined(config, names, ANY_CLASSES.task)
     number = {name: label for label, name in enumerate(names)}
     check_known(table, ((row, cell) for row, cell in enumerate(cells)), number)
     return names, np.array([number[cell] for cell in cells], np.int32)

@@ -12,7 +12,8 @@ import tensorflow as tf
 from cait_finetune.config import DatasetConfig
 from cait_finetune.data.image_files.class_list import in_order, some
 from cait_finetune.data.image_files.spreadsheet import Table
-from cait_finetune.data.image_files.table_labels import warn_of_repeated
+from cait_finetune.data.image_files.table_labels import warn_of_joined, warn_of_repeated
+from cait_finetune.data.targets.any_classes import ANY_CLASSES
 from cait_finetune.data.targets.target import Target
 from cait_finetune.errors import bad_value
 from cait_tf.label_groups import SIGN, LabelGroup, column_name, label_groups
@@ -228,9 +229,10 @@ class SeveralLabels(Target):
             part[rows, found[rows]] = 1.0
             parts.append(part)
             names += [column_name(column, name) for name in classes]
+        warn_of_joined(config, names, ANY_CLASSES.task)
         labels = np.concatenate(parts, axis=1)
         table.refuse(
-            " and ".join(columns),
+            columns,
             np.flatnonzero(labels.sum(axis=1) == 0).tolist(),
             "no label at all",
             "a label in one of these columns of each row",
@@ -259,8 +261,8 @@ class SeveralLabels(Target):
             raise bad_value(
                 "dataset.data_dir",
                 f"{table.path} with different labels of an image: {some(shown)}",
-                "the same labels in all rows of an image",
-                "Correct these rows, or keep one row of each image",
+                "the same cells in all rows of an image, also the empty ones",
+                "Write all labels of an image in one row, and remove its other rows",
             )
         if repeated:
             warn_of_repeated(table, files, repeated)
