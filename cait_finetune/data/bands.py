@@ -8,8 +8,8 @@ identically. Sources convert TIFF to NPY when they read a file (`data.tiff`).
 
 from __future__ import annotations
 
-import re
 import io
+import re
 from collections.abc import Callable
 
 import numpy as np
