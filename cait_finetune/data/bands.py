@@ -79,6 +79,11 @@ def decode_bands(data: tf.Tensor, channels: int, upright: bool = True) -> tf.Ten
     return tf.ensure_shape(image, (None, None, channels))
 
 
+def count_channels(data: tf.Tensor) -> tf.Tensor:
+    """Return the number of channels of a file that can be decoded, () int32."""
+    return tf.shape(_decoded(tf.convert_to_tensor(data)))[2]
+
+
 def refused_channels(reason: str) -> tuple[int, int] | None:
     """Return the channels of a refused file, and the number expected. `None`: another reason."""
     found = _CHANNELS.fullmatch(reason)

@@ -17,14 +17,13 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
+from cait_finetune.data import bands as bands_reader
+from cait_finetune.data import decode
 from cait_finetune.data.image_files import storage
 from cait_finetune.data.image_files.hash_cache import HashCache, Stat
 from cait_finetune.data.image_files.signatures import fault, is_deep_png
 from cait_finetune.errors import bad_value, reason
 from cait_finetune.runtime.progress import progress_bar
-
-#: Formats for messages: of RGB images, and of images with other channels.
-RGB, BANDS = "JPEG, PNG, GIF, WebP, BMP", "PNG, JPEG, NPY, TIFF"
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def inspected(
             raise bad_value(
                 "dataset.data_dir",
                 f"{len(bad):,} file{'s' * (len(bad) > 1)} that cannot be read: {shown}",
-                f"images that TensorFlow decodes ({BANDS if bands else RGB})",
+                f"images that TensorFlow decodes ({(bands_reader if bands else decode).FORMATS})",
                 "Repair or remove these files, or add dataset.on_corrupt=skip",
             )
         logger.warning("files that cannot be read are left out: %s", shown)

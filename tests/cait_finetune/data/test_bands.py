@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import logging
 
@@ -161,13 +162,15 @@ def tif(values: np.ndarray) -> bytes:
     [
         ("odd.npy", lambda: npy(LEVELS.astype("int16")), "int16 values: convert them to uint16 or float32"),
         ("odd.npy", lambda: npy(np.full((3, 3, 4), np.nan)), "NaN or infinity"),
-        ("odd.tif", lambda: tif(LEVELS.astype("int32")), "int32 values: convert them to uint16 or float32"),
+        ("odd.tif", lambda: tif(LEVELS.astype("int32")), "a TIFF of int32, expected uint8, uint16"),
         ("odd.tif", lambda: tif(LEVELS)[:50], "a TIFF that tifffile cannot read ("),
         ("odd.png", lambda: pillow(LEVELS)[:50], ""),
     ],
 )  # fmt: skip
 def test_the_reason_of_a_refusal_is_given(tmp_path, name, data, reason):
-    config = folder(tmp_path)
+    config = dataclasses.replace(
+        folder(tmp_path), check=False
+    )  # the check would find TIFF's faults
     (tmp_path / "bee" / name).write_bytes(data())
     source = load_source(config, channels=4)
     split = next(one for one in source.sizes if f"bee/{name}" in source.ids(one))
