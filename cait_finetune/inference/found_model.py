@@ -86,7 +86,7 @@ class FoundModel:
             read = onnx_provenance if self.kind == "onnx" else read_provenance
             if stated := read(self.path):
                 return len(stated.preprocessing["mean"])
-        return read_run(self.run).model.in_channels if self.run else 3
+        return read_run(self.run, weights=False).model.in_channels if self.run else 3
 
     def open(self) -> Backend:
         """Load the model.

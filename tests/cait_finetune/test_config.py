@@ -63,7 +63,7 @@ OUT_OF_RANGE = [
     ("preprocessing.interpolation", "nearest", "one of bicubic, bilinear"),
     ("preprocessing.mean", "[0.5,0.5]", "three numbers from 0 to 1"),
     ("preprocessing.mean", "most", "auto, or null"),
-    ("preprocessing.mean", "[true,0.5,0.5]", "auto, or null"),
+    ("preprocessing.mean", "[True,0.5,0.5]", "auto, or null"),
     ("preprocessing.std", "[0,1,1]", "three numbers from 0.001 to 1"),
     ("augment.rand_operations", "-1", "[0, 16]"),
     ("augment.rand_magnitude", "11", "[0, 10]"),
