@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cait_finetune.data.targets.target import Target
     from cait_finetune.scores.evaluation import NumberEvaluation, NumberEvaluator
     from cait_finetune.scores.intervals import Interval
+    from cait_finetune.scores.mistakes import Mistake
     from cait_finetune.scores.postprocessing import Numbers
     from cait_finetune.scores.predictions import Predictions
     from cait_finetune.train.loss import Loss
@@ -126,3 +127,7 @@ class Regression(Task):
 
         interval = r2_interval(predictions)
         return {} if interval is None else {"r2": interval}
+
+    def mistakes(self, predictions: Predictions, postprocessing: Numbers) -> list[Mistake]:
+        """As `Task.mistakes`: none. The report shows the largest errors."""
+        return []

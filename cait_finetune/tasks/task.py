@@ -134,9 +134,9 @@ class Task(abc.ABC):
     def intervals(self, predictions: Predictions, evaluation: AnyEvaluation) -> dict[str, Interval]:
         """Return the 95 % intervals of metrics, by the metric's name."""
 
+    @abc.abstractmethod
     def mistakes(self, predictions: Predictions, postprocessing: Postprocessing) -> list[Mistake]:
         """Return the images that the model gets wrong, most confident first.
 
-        Only a task with the section "Mistakes" needs the method.
+        Empty: the report has no section "Mistakes".
         """
-        raise NotImplementedError(self.name)

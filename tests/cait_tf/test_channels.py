@@ -11,6 +11,7 @@ import pytest
 import cait_tf
 from cait_tf.convert import convert
 from cait_tf.weights.channels import PATCH_KERNEL, adapted_kernel
+from tests.alone import run_alone
 from tests.cait_tf.golden import GOLDEN, SAFETENSORS, classifier, values
 
 SMALL = {"image_size": 32, "embed_dim": 24, "depth": 1, "num_heads": 2, "num_classes": 3}
@@ -25,6 +26,27 @@ def test_the_kernel_equals_timms(channels):
         for one in (golden["rgb"], golden["expected"][str(channels)])
     )
     np.testing.assert_allclose(adapted_kernel(rgb, channels), expected, atol=1e-6)
+
+
+TIMMS = """
+import json, sys
+import torch
+from timm.models import adapt_input_conv
+
+golden = json.load(open(sys.argv[1]))
+rgb = torch.tensor(golden["rgb"])
+for channels, expected in golden["expected"].items():
+    difference = adapt_input_conv(int(channels), rgb) - torch.tensor(expected)
+    print(channels, float(difference.abs().max()) < 1e-6)
+"""
+
+
+@pytest.mark.needs("timm")
+def test_the_golden_file_has_the_results_of_timm():
+    found = dict(
+        line.split() for line in run_alone(TIMMS, GOLDEN / "adapt_input_conv.json").splitlines()
+    )
+    assert found == dict.fromkeys(("1", "2", "3", "4", "13"), "True")
 
 
 def test_rgb_weights_load_into_other_channels():
