@@ -40,8 +40,8 @@ def export(
     """Write and check ``model.tflite``, and ``model_NAME.tflite`` for each name in `quantise`.
 
     The signature ``serving_default`` takes ``images`` of any size: (B, h, w, 3) uint8, or (B, h, w, c)
-    float32 for another number c of channels. All images of a batch have the same size. It returns ``predicted_index`` (B,) int32, ``probability`` (B,) and
-    ``probabilities`` (B, C). The files use only LiteRT's built-in operations. If the interpreter
+    float32 for another number c of channels. All images of a batch have the same size. It returns
+    ``predicted_index`` (B,) int32, ``probability`` (B,) and ``probabilities`` (B, C). The files use only LiteRT's built-in operations. If the interpreter
     has no signatures, call ``resize_tensor_input`` first. ``labels.txt`` holds the class names,
     because LiteRT's ``CompiledModel``, which runs on GPUs and NPUs, refuses files with strings.
 

@@ -31,8 +31,8 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
     """Write and check ``model.onnx``, as `formats.Export` specifies.
 
     The file takes ``images`` of any size: (B, h, w, 3) uint8, or (B, h, w, c) float32 for another
-    number c of channels. All images of a batch have the same size. It returns ``predicted_class`` (B,), a class name, ``probability`` (B,), ``probabilities``
-    (B, C) and ``class_names`` (C,). The file's metadata (JSON under ``class_names``) and
+    number c of channels. All images of a batch have the same size. It returns ``predicted_class``
+    (B,), a class name, ``probability`` (B,), ``probabilities`` (B, C) and ``class_names`` (C,). The file's metadata (JSON under ``class_names``) and
     ``labels.txt`` hold the class names too.
 
     Raises:

@@ -112,7 +112,7 @@ def test_a_model_of_one_size_is_given_images_as_its_run_was(bare_run, tmp_path, 
 def test_an_export_states_its_own_channels(empty_run, monkeypatch):
     """The run around an export may have images of other channels."""
     of_run = SimpleNamespace(model=SimpleNamespace(in_channels=1))
-    monkeypatch.setattr(found_model, "read_run", lambda _: of_run)
+    monkeypatch.setattr(found_model, "read_run", lambda _, weights: of_run)
     stated = Provenance({"mean": [0.5] * 4}, ("a", "b"))
     saved_model = empty_run / "other" / "saved_model"
     touch(saved_model / "saved_model.pb")
