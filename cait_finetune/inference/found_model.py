@@ -73,12 +73,12 @@ class FoundModel:
     def channels(self) -> int:
         """Return the number of channels of the model's images. 3 if nothing states it.
 
-        An export that the user named states its own: the run around it may have other channels.
+        An export states its own: the run around it may have other channels, or an edited config.
 
         Raises:
             UserError: the run cannot be read, or the export is damaged.
         """
-        if not self.of_run:
+        if self.kind != "checkpoint":
             with quiet_imports():
                 from cait_finetune.inference.portable import onnx_provenance
                 from cait_finetune.runs.provenance import read_provenance
