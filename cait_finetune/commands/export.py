@@ -78,6 +78,7 @@ def export(directory: Path, config: ExportConfig, data: RunDataConfig | None = N
 
 def _export(run: SavedRun, config: ExportConfig, data: RunDataConfig) -> None:
     run.head.check_export(config)
+    run.task.check_export(config)
     if not run.is_scored:  # the model card would state scores of other weights
         raise bad_value(
             "run",

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from cait_finetune.runs.provenance import Provenance
-from cait_finetune.scores.postprocessing import PLAIN_SOFTMAX, Postprocessing
+from cait_finetune.scores.postprocessing import Postprocessing
+from cait_finetune.scores.probabilities import PLAIN_SOFTMAX
 
 
 class Preprocessing(Protocol):

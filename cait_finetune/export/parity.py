@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from cait_finetune.errors import UserError
 from cait_finetune.export.exported_model import ValidationSamples
-from cait_finetune.scores.postprocessing import PLAIN_SOFTMAX, Numbers, Postprocessing
-from cait_finetune.scores.several_probabilities import SeveralProbabilities
+from cait_finetune.scores.postprocessing import Postprocessing
+from cait_finetune.scores.probabilities import PLAIN_SOFTMAX
 from cait_tf.atomic import atomic_path
 from cait_tf.fused.tensorflow import infer
 
@@ -125,25 +125,20 @@ class Expected:
         Raises:
             UserError: an output differs by more than `tolerance`, or a name differs.
         """
-        classes = None
-        if isinstance(self.postprocessing, Numbers):
-            self._check_targets(what, got)
-            wanted = self.postprocessing.ends(self.values)
-        elif isinstance(self.postprocessing, SeveralProbabilities):
-            classes = self._classes_of_labels(what, got, self.postprocessing)
-            surest = [self.values[:, one].max(-1) for one in self.postprocessing.choices]
-            wanted = {"probabilities": self.values, "probability": np.stack(surest, axis=-1)}
-        else:
-            classes = self._classes(what, got)
-            wanted = {"probabilities": self.values, "probability": self.values.max(-1)}
+        try:
+            classes = self.postprocessing.chosen(got, self.names)
+        except ValueError as error:
+            raise UserError(
+                f"export: got {what} that {error}. The export is removed, the checkpoints are kept"
+            ) from error
+        wanted = self.postprocessing.expected(self.values)
         if lost := wanted.keys() - got.keys():
             raise UserError(
                 f"export: got {what} without {', '.join(sorted(lost))}, expected all outputs. The export "
                 "is removed, the checkpoints are kept"
             )
-        unit = 1.0 if classes is not None else self.unit
         found = {
-            name: float((np.abs(got[name] - one) / unit).max()) for name, one in wanted.items()
+            name: float((np.abs(got[name] - one) / self.unit).max()) for name, one in wanted.items()
         }
         differences = {**found, **(differences or {})}
         require_parity(
@@ -151,43 +146,6 @@ class Expected:
             self.postprocessing.choices,
         )  # fmt: skip
         return next(iter(found.values()))
-
-    def _classes(self, what: str, got: Mapping[str, np.ndarray]) -> np.ndarray:
-        if "class_names" not in got:  # LiteRT: the file has no strings
-            return got["predicted_index"]
-        return find_columns(what, got, self.names)
-
-    def _classes_of_labels(
-        self, what: str, got: Mapping[str, np.ndarray], after: SeveralProbabilities
-    ) -> np.ndarray:
-        """Return the column ``(B, L)`` of each label's ``predicted_class``."""
-        if "class_names" not in got:  # LiteRT: the file has no strings
-            return got["predicted_index"]
-        labels = [group.name for group in after.groups]
-        texts = np.array(_texts(got["predicted_class"])).reshape(-1, len(labels))
-        stated = (_texts(got["class_names"]), _texts(got.get("label_names", ())))
-        known = all(
-            set(column) <= set(group.classes)
-            for group, column in zip(after.groups, texts.T, strict=True)
-        )
-        if stated != (list(self.names), labels) or not known:
-            raise UserError(
-                f"export: got {what} that predicts {', '.join(texts[0])} and names its columns "
-                f"{', '.join(stated[0][:5])}, expected the classes {', '.join(self.names[:5])}. The "
-                "export is removed, the checkpoints are kept"
-            )
-        columns = [
-            [group.start + group.classes.index(one) for one in column]
-            for group, column in zip(after.groups, texts.T.tolist(), strict=True)
-        ]
-        return np.array(columns).T
-
-    def _check_targets(self, what: str, got: Mapping[str, np.ndarray]) -> None:
-        if "target_names" in got and (stated := _texts(got["target_names"])) != list(self.names):
-            raise UserError(
-                f"export: got {what} that names its targets {', '.join(stated[:5])}, expected "
-                f"{', '.join(self.names[:5])}. The export is removed, the checkpoints are kept"
-            )
 
 
 def _evaluated(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
@@ -204,37 +162,40 @@ def values_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     return outputs["probabilities"] if "probabilities" in outputs else outputs["prediction"]
 
 
-def check_pixels(
-    what: str, classify: Classify, validation: ValidationSamples, tolerance: float = PIXEL_TOLERANCE
-) -> float:
-    """Compare the probabilities of a file that takes pixels with evaluation.
+def check_pixels(what: str, classify: Classify, validation: ValidationSamples) -> float:
+    """Compare the values of a file that takes pixels with evaluation, as `check_values`.
 
     Args:
         what: the file, for messages.
         classify: classifies with the file.
+    """
+    return check_values(what, classify_all(classify, validation.pixels), validation)
+
+
+def check_values(what: str, got: np.ndarray, validation: ValidationSamples) -> float:
+    """Compare values ``(B, C)`` for the images of `validation` with evaluation.
 
     Returns:
-        The largest difference of a probability.
+        The largest difference of a value, in `unit_of`.
 
     Raises:
-        UserError: the top-1 class of an image differs, or a probability or number differs by more than
-            `tolerance`.
+        UserError: the top-1 class of an image differs, or a value differs by more than
+            `PIXEL_TOLERANCE`.
     """
-    got, exported = classify_all(classify, validation.pixels), validation.exported
-    expected = exported.values(validation.logits)
+    exported = validation.exported
+    expected, choices = exported.values(validation.logits), exported.postprocessing.choices
     difference = float((np.abs(got - expected) / unit_of(exported.model)).max())
-    choices = exported.postprocessing.choices
-    classes = top_columns(got, choices) if choices else None
+    best = [got[:, one].argmax(-1) + (one.start or 0) for one in choices]
     require_parity(
-        what, validation.files, expected, classes, {"values": difference}, tolerance, choices
+        what,
+        validation.files,
+        expected,
+        np.stack(best, axis=-1) if best else None,  # (B, L)
+        {"values": difference},
+        PIXEL_TOLERANCE,
+        choices,
     )
     return difference
-
-
-def top_columns(values: np.ndarray, choices: Sequence[slice]) -> np.ndarray:
-    """Return the column of the largest value in each of `choices`, ``(B, L)``."""
-    best = [values[:, one].argmax(-1) + (one.start or 0) for one in choices]
-    return np.stack(best, axis=-1)
 
 
 def check_answer(what: str, answer: Answer, validation: ValidationSamples) -> None:
@@ -253,34 +214,6 @@ def check_answer(what: str, answer: Answer, validation: ValidationSamples) -> No
         unit_of(exported.model),
     )
     wanted.check(what, answer(validation.pixels[0][None]), PIXEL_TOLERANCE)
-
-
-def find_columns(
-    what: str, outputs: Mapping[str, np.ndarray], class_names: Sequence[str]
-) -> np.ndarray:
-    """Return the column ``(B,)`` of each image's ``predicted_class``.
-
-    Raises:
-        UserError: ``class_names`` of the outputs differ from `class_names`, or a ``predicted_class`` is
-            not one of `class_names`.
-    """
-    names, stated = list(class_names), _texts(outputs["class_names"])
-    columns = []
-    for name, row in zip(_texts(outputs["predicted_class"]), outputs["probabilities"], strict=True):
-        # Two classes may have the same name, such as "crane" in ImageNet.
-        places = [column for column, one in enumerate(names) if one == name]
-        if stated != names or not places:
-            raise UserError(
-                f"export: got {what} that predicts {name} and names its columns "
-                f"{', '.join(stated[:5])}, expected the classes {', '.join(names[:5])}. The export is "
-                "removed, the checkpoints are kept"
-            )
-        columns.append(max(places, key=row.__getitem__))
-    return np.array(columns)
-
-
-def _texts(array: np.ndarray) -> list[str]:
-    return [one.decode() if isinstance(one, bytes) else str(one) for one in np.ravel(array)]
 
 
 def classify_all(classify: Classify, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,7 +12,8 @@ from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.export.parity import check_parity, whole_or_absent
 from cait_finetune.export.serving import link_version
 from cait_finetune.runs.provenance import Provenance, add_to_directory
-from cait_finetune.scores.postprocessing import PLAIN_SOFTMAX, Postprocessing
+from cait_finetune.scores.postprocessing import Postprocessing
+from cait_finetune.scores.probabilities import PLAIN_SOFTMAX
 from cait_tf.fused.tensorflow import split_patches
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 import cait_tf
-from cait_finetune.errors import UserError, bad_value
+from cait_finetune.errors import UserError
 from cait_finetune.export import timm_logits
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
-from cait_finetune.export.parity import PIXEL_TOLERANCE, require_parity, unit_of, whole_or_absent
-from cait_finetune.scores.postprocessing import Numbers
-from cait_finetune.scores.several_probabilities import SeveralProbabilities
+from cait_finetune.export.parity import check_values, whole_or_absent
 from cait_tf.atomic import write_text
 from cait_tf.target_scale import folded
 
@@ -53,17 +52,13 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
     Raises:
         UserError: timm does not load the file, or the outputs differ from evaluation.
     """
-    if isinstance(exported.postprocessing, SeveralProbabilities):
-        raise bad_value(
-            "export.timm",
-            "true with task=several",
-            "other formats: timm's models have one softmax",
-            "Leave export=timm out.",
-        )
+    linear = exported.postprocessing.linear()
     with whole_or_absent(directory) as partial:
-        plain = _plain_classifier(exported)
+        plain = _plain_classifier(exported.model, linear.divisor)
         cait_tf.save_weights(plain, partial / FILE, exported.provenance.metadata())
-        write_text(partial / CONFIG, json.dumps(hub_config(exported), indent=2) + "\n")
+        write_text(
+            partial / CONFIG, json.dumps(hub_config(exported, linear.facts), indent=2) + "\n"
+        )
         by, notes = "cait_tf", []
         if find_spec("timm"):
             try:
@@ -73,30 +68,17 @@ def export(exported: ExportedModel, validation: ValidationSamples, directory: Pa
                 notes = [f"timm did not run ({error}): cait_tf checked the file instead"]
         if by == "cait_tf":
             logits = _by_cait_tf(plain, partial, validation.images)
-        expected = exported.values(validation.logits)
-        after, classes = exported.postprocessing, None
-        got = logits
-        if not isinstance(after, Numbers):
-            got, classes = after.activation.tensor(tf.constant(logits)).numpy(), logits.argmax(-1)
-        difference = float((np.abs(got - expected) / unit_of(exported.model)).max())
-        require_parity(
-            "weights for timm",
-            validation.files,
-            expected,
-            classes,
-            {"values": difference},
-            PIXEL_TOLERANCE,
-        )
+        values = linear.remaining.tensor(tf.constant(logits)).numpy()
+        difference = check_values("weights for timm", values, validation)
     record = {"path": str(directory / FILE), "difference": difference, "checked_by": by}
     return {**record, "notes": notes}
 
 
-def hub_config(exported: ExportedModel) -> dict[str, Any]:
-    """Return the content of ``config.json``: timm's keys, ``temperature`` and ``activation``."""
+def hub_config(exported: ExportedModel, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of ``config.json``: timm's keys, and `Linear.facts`."""
     way, backbone = exported.preprocessing, exported.model.backbone
     published = cait_tf.get_variant(exported.variant).published
     height, width = backbone.image_size
-    numbers = isinstance(exported.postprocessing, Numbers)
     model_args: dict[str, Any] = {"img_size": height if height == width else [height, width]}
     if backbone.in_channels != 3:
         model_args["in_chans"] = backbone.in_channels
@@ -131,24 +113,21 @@ def hub_config(exported: ExportedModel) -> dict[str, Any]:
         "label_names": list(exported.class_names),
         "model_args": model_args,
         "pretrained_cfg": pretrained,
-        **exported.postprocessing.facts(),
-        **({} if numbers else {"activation": exported.postprocessing.activation.name}),
+        **facts,
     }
 
 
-def _plain_classifier(exported: ExportedModel) -> cait_tf.CaiTClassifier:
+def _plain_classifier(model: keras.Model, divisor: float) -> cait_tf.CaiTClassifier:
     """Return a copy with a linear head whose outputs are the calibrated logits, or the numbers."""
-    config, after = exported.model.get_config(), exported.postprocessing
-    if isinstance(after, Numbers):
-        kernel, bias = folded(exported.model.head, exported.model.target_scale)
+    config, head = model.get_config(), [np.array(one) for one in model.head.weights]
+    if scale := getattr(model, "target_scale", None):
+        head = folded(model.head, scale)
         config["num_classes"] = config.pop("num_targets")
         config["class_names"] = config.pop("target_names")
-    else:
-        kernel, bias = (np.array(one) / after.temperature for one in exported.model.head.weights)
     plain = cait_tf.CaiTClassifier.from_config(config)
-    plain.backbone.set_weights(exported.model.backbone.get_weights())
-    plain.head.set_weights([kernel, bias])
-    plain.backbone.prepared = exported.model.backbone.prepared
+    plain.backbone.set_weights(model.backbone.get_weights())
+    plain.head.set_weights([one / divisor for one in head])
+    plain.backbone.prepared = model.backbone.prepared
     return plain
 
 

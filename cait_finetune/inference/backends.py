@@ -14,8 +14,6 @@ from cait_finetune.errors import bad_value
 from cait_finetune.inference.portable import LABELS, damaged, stacked
 from cait_finetune.runs.provenance import Provenance, read_provenance, replaced_file
 from cait_finetune.runs.saved import SavedRun
-from cait_finetune.scores.postprocessing import Numbers
-from cait_finetune.scores.several_probabilities import SeveralProbabilities
 
 
 class Backend(Protocol):
@@ -95,7 +93,7 @@ class Checkpoint:
             autograph=False,
         )
         self._postprocessing = run.postprocessing.named(self.class_names)
-        self.several = isinstance(self._postprocessing, SeveralProbabilities)
+        self.several = LABELS in self._postprocessing.legends
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _classify(self, images: tf.Tensor) -> tf.Tensor:
@@ -105,8 +103,7 @@ class Checkpoint:
     def __call__(self, files: Sequence[bytes]) -> np.ndarray:
         """Classify files, as `Backend` does."""
         values = self._classify(self._seen(files)).numpy()
-        after = self._postprocessing
-        return stacked(after.ends(values)) if isinstance(after, Numbers) else values
+        return stacked(self._postprocessing.expected(values))
 
     def saliency(self, files: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Return the preprocessed image and the class saliency map of each file.

@@ -19,9 +19,11 @@ class Activation(abc.ABC):
     Attributes:
         name: the name that Keras gives the activation.
         torch: PyTorch code for one image's logits, such as ``softmax(-1)``.
+        metric: the metric of `quality`.
     """
 
     name: ClassVar[str]
+    metric: ClassVar[str]
     torch: ClassVar[str]
 
     @abc.abstractmethod
@@ -43,6 +45,10 @@ class Activation(abc.ABC):
         """Return whether every answer is right."""
 
     @abc.abstractmethod
+    def quality(self, probabilities: np.ndarray, labels: np.ndarray) -> float:
+        """Return `metric` of probabilities ``(N, C)``."""
+
+    @abc.abstractmethod
     def likelihood(
         self, logits: np.ndarray, labels: np.ndarray, inverse: float
     ) -> tuple[float, float]:
@@ -53,6 +59,7 @@ class Softmax(Activation):
     """One class per image: labels ``(N,)`` are class numbers, and each image has one answer."""
 
     name = "softmax"
+    metric = "top1"
     torch = "softmax(-1)"
 
     def tensor(self, logits: tf.Tensor) -> tf.Tensor:
@@ -77,6 +84,10 @@ class Softmax(Activation):
     def all_right(self, logits: np.ndarray, labels: np.ndarray) -> bool:
         """As `Activation.all_right`."""
         return bool((logits.argmax(axis=-1) == labels).all())
+
+    def quality(self, probabilities: np.ndarray, labels: np.ndarray) -> float:
+        """As `Activation.quality`: the share of images whose most probable class is right."""
+        return float((probabilities.argmax(axis=-1) == labels).mean())
 
     def likelihood(
         self, logits: np.ndarray, labels: np.ndarray, inverse: float
@@ -110,6 +121,7 @@ class Sigmoid(Activation):
     """
 
     name = "sigmoid"
+    metric = "mean_average_precision"
     torch = "sigmoid()"
 
     def tensor(self, logits: tf.Tensor) -> tf.Tensor:
@@ -132,6 +144,14 @@ class Sigmoid(Activation):
     def all_right(self, logits: np.ndarray, labels: np.ndarray) -> bool:
         """As `Activation.all_right`."""
         return bool(((logits > 0) == (labels > 0.5)).all())
+
+    def quality(self, probabilities: np.ndarray, labels: np.ndarray) -> float:
+        """As `Activation.quality`: the mean over the classes that an image has."""
+        from sklearn.metrics import average_precision_score
+
+        present = labels.sum(axis=0) > 0
+        truth = labels[:, present].astype(int)
+        return float(average_precision_score(truth, probabilities[:, present]))
 
     def likelihood(
         self, logits: np.ndarray, labels: np.ndarray, inverse: float

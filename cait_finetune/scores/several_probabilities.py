@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from cait_finetune.config.metrics import of_label
 from cait_finetune.scores.activation import SOFTMAX
-from cait_finetune.scores.postprocessing import OfLabel, Postprocessing, Probabilities
+from cait_finetune.scores.postprocessing import Linear, OfLabel, Postprocessing, texts
 from cait_finetune.scores.predictions import Predictions
+from cait_finetune.scores.probabilities import Probabilities
 from cait_tf.label_groups import LabelGroup, label_groups
 
 
@@ -31,6 +32,7 @@ class SeveralProbabilities(Postprocessing):
     same = "same top-1 of each label"
     unit = "of a probability"
     agreeing = "the same class of each label"
+    legends = ("class_names", "label_names")
 
     def named(self, names: Sequence[str]) -> SeveralProbabilities:
         """As `Postprocessing.named`."""
@@ -72,7 +74,7 @@ class SeveralProbabilities(Postprocessing):
     def answers(self, outputs: tf.Tensor, names: tf.Tensor) -> dict[str, tf.Tensor]:
         """As `Postprocessing.answers`: class and probability of each label ``(B, L)``, and all of them."""
         parts = self._tensors(outputs)
-        index = self.best_columns(outputs)  # (B, L)
+        index = self.indices(outputs)["predicted_index"]  # (B, L)
         chosen = [
             tf.gather(tf.constant(group.classes), index[:, place] - group.start)
             for place, group in enumerate(self._known)
@@ -85,20 +87,69 @@ class SeveralProbabilities(Postprocessing):
             "label_names": tf.constant([group.name for group in self._known]),
         }
 
-    def row_answers(self, outputs: tf.Tensor, names: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As `Postprocessing.row_answers`, with the column of each label's most probable class."""
-        found = self.answers(outputs, names)
-        for key in ("class_names", "label_names"):
-            found[key] = tf.tile(found[key][tf.newaxis], (tf.shape(outputs)[0], 1))
-        return {**found, "predicted_index": self.best_columns(outputs)}
-
-    def best_columns(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the column of the most probable class of each label, ``(B, L)`` int32."""
+    def indices(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `Postprocessing.indices`: the column of each label's most probable class, ``(B, L)`` int32."""
         best = [
             tf.argmax(outputs[:, group.columns], axis=-1, output_type=tf.int32) + group.start
             for group in self._known
         ]
-        return tf.stack(best, axis=-1)
+        return {"predicted_index": tf.stack(best, axis=-1)}
+
+    def expected(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """As `Postprocessing.expected`: all probabilities, and the largest of each label ``(N, L)``."""
+        largest = [values[:, one].max(axis=-1) for one in self.choices]
+        return {"probabilities": values, "probability": np.stack(largest, axis=-1)}
+
+    def chosen(self, outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+        """As `Postprocessing.chosen`: the column of each label's class."""
+        if "class_names" not in outputs:  # the format has no texts
+            return outputs["predicted_index"]
+        labels = [group.name for group in self._known]
+        predicted = np.array(texts(outputs["predicted_class"])).reshape(-1, len(labels))
+        stated = texts(outputs["class_names"])
+        known = all(
+            set(column) <= set(group.classes)
+            for group, column in zip(self._known, predicted.T, strict=True)
+        )
+        if stated != list(names) or texts(outputs.get("label_names", ())) != labels or not known:
+            raise ValueError(
+                f"predicts {', '.join(predicted[0])} and names its columns {', '.join(stated[:5])}, "
+                f"expected the classes {', '.join(names[:5])}"
+            )
+        columns = [
+            [group.start + group.classes.index(one) for one in column]
+            for group, column in zip(self._known, predicted.T.tolist(), strict=True)
+        ]
+        return np.array(columns).T
+
+    def quality(self, values: np.ndarray, truth: np.ndarray) -> tuple[str, float]:
+        """As `Postprocessing.quality`: the top-1, the mean over the labels that an image has."""
+        of_each = []
+        for columns in self.choices:
+            rows = truth[:, columns].any(axis=-1)
+            if rows.any():
+                classes = truth[rows][:, columns].argmax(axis=-1)
+                of_each.append(SOFTMAX.quality(values[rows][:, columns], classes))
+        return SOFTMAX.metric, float(np.mean(of_each))
+
+    def agree(self, values: np.ndarray, others: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """As `Postprocessing.agree`."""
+        same = [
+            values[:, one].argmax(axis=-1) == others[:, one].argmax(axis=-1) for one in self.choices
+        ]
+        return np.all(same, axis=0)
+
+    def keras_model(self) -> tuple[str, dict[str, Any]]:
+        """As `Postprocessing.keras_model`."""
+        return "ImageSeveralClassifier", {"temperatures": dict(self.temperatures)}
+
+    def linear(self) -> Linear:
+        """As `Postprocessing.linear`: none does.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("each label has its own softmax, which no linear layer contains")
 
     def values(self, outputs: np.ndarray) -> np.ndarray:
         """As `Postprocessing.values`: calibrated probabilities."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cait_finetune.scores.evaluation import Evaluation, Evaluator
     from cait_finetune.scores.intervals import Interval
     from cait_finetune.scores.mistakes import Mistake
-    from cait_finetune.scores.postprocessing import Probabilities
     from cait_finetune.scores.predictions import Predictions
+    from cait_finetune.scores.probabilities import Probabilities
     from cait_finetune.train.loss import Loss
 
 
@@ -64,7 +64,7 @@ class Classification(Task):
     def postprocessing(self) -> Probabilities:
         """As `Task.postprocessing`."""
         from cait_finetune.scores.activation import SOFTMAX
-        from cait_finetune.scores.postprocessing import Probabilities
+        from cait_finetune.scores.probabilities import Probabilities
 
         return Probabilities(SOFTMAX)
 

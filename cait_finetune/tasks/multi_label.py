@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cait_finetune.scores.evaluation import MultiLabelEvaluation, MultiLabelEvaluator
     from cait_finetune.scores.intervals import Interval
     from cait_finetune.scores.mistakes import Mistake
-    from cait_finetune.scores.postprocessing import Probabilities
     from cait_finetune.scores.predictions import Predictions
+    from cait_finetune.scores.probabilities import Probabilities
     from cait_finetune.train.loss import Loss
 
 
@@ -79,7 +79,7 @@ class MultiLabel(Task):
     def postprocessing(self) -> Probabilities:
         """As `Task.postprocessing`."""
         from cait_finetune.scores.activation import SIGMOID
-        from cait_finetune.scores.postprocessing import Probabilities
+        from cait_finetune.scores.probabilities import Probabilities
 
         return Probabilities(SIGMOID)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cait_finetune.scores.evaluation import NumberEvaluation, NumberEvaluator
     from cait_finetune.scores.intervals import Interval
     from cait_finetune.scores.mistakes import Mistake
-    from cait_finetune.scores.postprocessing import Numbers
+    from cait_finetune.scores.numbers import Numbers
     from cait_finetune.scores.predictions import Predictions
     from cait_finetune.train.loss import Loss
 
@@ -92,7 +92,7 @@ class Regression(Task):
     @property
     def postprocessing(self) -> Numbers:
         """As `Task.postprocessing`."""
-        from cait_finetune.scores.postprocessing import Numbers
+        from cait_finetune.scores.numbers import Numbers
 
         return Numbers(self.alpha)
 

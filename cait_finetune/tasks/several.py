@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from cait_finetune.config import Config
 from cait_finetune.config.metrics import of_label
@@ -45,6 +45,7 @@ class Several(Task):
     confidence = ("probability of the predicted class", "share that is right")
     per_image = "one of each label per image (the name before `=` is the label)"
     answer = "The model assigns a class of each label to every image, even if the image shows none of them."
+    unable: ClassVar[Mapping[str, str]] = {"timm": "timm's models have one softmax"}
     use = (
         "An image has a class of each label. `label_names` lists the labels. `predicted_class` and "
         "`probability` have a column for each label. `probabilities` has a column for each class: "
@@ -52,7 +53,7 @@ class Several(Task):
     )
 
     def check(self, config: Config) -> None:
-        """As `Task.check`. L-BFGS, shared heads and timm's format need one label per image."""
+        """As `Task.check`. L-BFGS and shared heads need one label per image."""
         super().check(config)
         if config.dataset.source not in ("csv", "tfds", "digits"):
             raise bad_value(
@@ -81,13 +82,6 @@ class Several(Task):
                 f"{config.head.name} with task={self.name}",
                 f"{' or '.join(_HEADS)}: the labels would share parameters of this head",
                 "Set head=linear.",
-            )
-        if "timm" in config.export.formats:
-            raise bad_value(
-                "export.timm",
-                f"true with task={self.name}",
-                "other formats: timm's models have one softmax",
-                "Set export=saved_model or export=onnx.",
             )
 
     @property

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from cait_finetune.config import Config, DatasetConfig, TaskConfig
+from cait_finetune.config import Config, DatasetConfig, ExportConfig, TaskConfig
 from cait_finetune.config.checks import within
 from cait_finetune.errors import bad_value
 
@@ -45,6 +45,7 @@ class Task(abc.ABC):
         noun: what the model is, and what one or several columns are, for the model card.
         per_image: how many classes an image has, for the model card.
         answer: what the model answers for an image, for the model card. ``{classes}`` is their number.
+        unable: export formats that cannot hold the answers, and why.
         use: a paragraph on how to use the answers, for the model card. Empty: none.
     """
 
@@ -62,6 +63,7 @@ class Task(abc.ABC):
     noun: ClassVar[tuple[str, str, str]] = ("An image classifier", "class", "classes")
     per_image: ClassVar[str]
     answer: ClassVar[str]
+    unable: ClassVar[Mapping[str, str]] = {}
     use: ClassVar[str] = ""
 
     @property
@@ -98,6 +100,22 @@ class Task(abc.ABC):
                 f"{' or '.join(self.losses)}",
                 "Set loss=auto, which chooses one.",
             )
+        self.check_export(config.export)
+
+    def check_export(self, export: ExportConfig) -> None:
+        """Check that every export format can hold the task's answers.
+
+        Raises:
+            UserError: one cannot.
+        """
+        for name in export.formats:
+            if name in self.unable:
+                raise bad_value(
+                    f"export.{name}",
+                    f"true with task={self.name}",
+                    f"false: {self.unable[name]}",
+                    "Choose another format, such as export=onnx.",
+                )
 
     @property
     @abc.abstractmethod

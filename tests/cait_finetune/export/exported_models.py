@@ -5,7 +5,8 @@ import numpy as np
 from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.scores.activation import SOFTMAX
-from cait_finetune.scores.postprocessing import Numbers, Probabilities
+from cait_finetune.scores.numbers import Numbers
+from cait_finetune.scores.probabilities import Probabilities
 from cait_tf import CaiTRegressor
 from tests.cait_finetune.stand_ins import encode, picture
 from tests.cait_finetune.tiny import tiny_model

@@ -9,7 +9,8 @@ from sklearn.metrics import r2_score
 from cait_finetune.export.accuracy import compare_accuracy
 from cait_finetune.export.exported_model import ExportedModel, ValidationSamples
 from cait_finetune.scores.activation import SIGMOID, SOFTMAX
-from cait_finetune.scores.postprocessing import Numbers, Probabilities
+from cait_finetune.scores.numbers import Numbers
+from cait_finetune.scores.probabilities import Probabilities
 from tests.cait_finetune.export.exported_models import preprocessing
 from tests.cait_finetune.stand_ins import encode
 

@@ -7,7 +7,8 @@ from cait_finetune.export import parity
 from cait_finetune.export.exported_model import ValidationSamples
 from cait_finetune.export.saved_model import export_saved_model
 from cait_finetune.scores.activation import SOFTMAX
-from cait_finetune.scores.postprocessing import Numbers, Probabilities
+from cait_finetune.scores.numbers import Numbers
+from cait_finetune.scores.probabilities import Probabilities
 from tests.cait_finetune.export.exported_models import TARGETS, UNITS, lively_regressor, samples
 
 NAMES = ["a", "b", "c"]
@@ -140,7 +141,7 @@ def test_a_repeated_class_name_means_the_more_probable_column():
         "predicted_class": np.array([b"crane", b"owl", b"crane"]),
         "probabilities": np.array([[0.2, 0.1, 0.7], [0.1, 0.8, 0.1], [0.5, 0.2, 0.3]]),
     }
-    columns = parity.find_columns("a file", outputs, ["crane", "owl", "crane"])
+    columns = Probabilities(SOFTMAX).chosen(outputs, ["crane", "owl", "crane"])
     assert columns.tolist() == [2, 1, 0]
 
 
@@ -247,7 +248,7 @@ def answer_of(validation, output=None, by=0.0, names=TARGETS):
 
     def answer(images):
         numbers = validation.exported.values(validation.logits[:1])
-        found = validation.exported.postprocessing.ends(numbers.astype("float64"))
+        found = validation.exported.postprocessing.expected(numbers.astype("float64"))
         if output:
             found[output] = found[output] + [0.0, by * UNITS[1]]
         return {**found, "target_names": np.array([name.encode() for name in names])}

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from cait_finetune.export.pixels import frozen_function, image_model, write_labels
 from cait_finetune.scores.activation import SIGMOID, SOFTMAX
-from cait_finetune.scores.postprocessing import Numbers, Probabilities
+from cait_finetune.scores.numbers import Numbers
+from cait_finetune.scores.probabilities import Probabilities
 from tests.cait_finetune.export.exported_models import (
     NAMES,
     SIZES,

@@ -12,7 +12,7 @@ from cait_finetune.data.preprocess import Preprocessing
 from cait_finetune.errors import UserError
 from cait_finetune.export.saved_model import ServingModule, export_saved_model
 from cait_finetune.scores.activation import SIGMOID, SOFTMAX
-from cait_finetune.scores.postprocessing import Probabilities
+from cait_finetune.scores.probabilities import Probabilities
 from tests.cait_finetune.tiny import tiny_model
 
 SHALLOW = {"depth": 1, "depth_token_only": 1}  # faster to trace

@@ -150,7 +150,7 @@ def test_without_timm_the_file_is_checked_with_cait_tf(tmp_path, monkeypatch):
 def test_a_published_variant_is_called_by_its_name_whatever_the_size():
     model = cait_tf.create_model("cait_xxs24_224", num_classes=4, image_size=32)
     way = preprocessing(resize_mode="pad")
-    config = exporter.hub_config(ExportedModel(model, way, NAMES, "cait_xxs24_224"))
+    config = exporter.hub_config(ExportedModel(model, way, NAMES, "cait_xxs24_224"), {})
     assert config["architecture"] == "cait_xxs24_224"
     assert config["model_args"] == {"img_size": 32}
     assert "crop_mode" not in config["pretrained_cfg"]  # no crop mode of timm equals "pad"

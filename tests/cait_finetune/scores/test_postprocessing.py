@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from cait_finetune.scores import calibration
 from cait_finetune.scores.activation import SIGMOID, SOFTMAX
-from cait_finetune.scores.postprocessing import Numbers, Probabilities
+from cait_finetune.scores.numbers import Numbers
 from cait_finetune.scores.predictions import Predictions
+from cait_finetune.scores.probabilities import Probabilities
 
 RANDOM = np.random.default_rng(5)
 OUTPUTS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 0.1]], "float32")
@@ -65,9 +66,11 @@ def test_an_impossible_alpha_is_refused(alpha):
         Numbers(0.1).stated({"alpha": alpha, "half_widths": [1.0]})
 
 
-@pytest.mark.parametrize("widths", [[-1.0], ["1"], 2.0, {"a": 1.0}, [None], [float("nan")]])
+@pytest.mark.parametrize(
+    "widths", [[-1.0], ["1"], 2.0, {"a": 1.0}, [None], [float("nan")], [float("inf")]]
+)
 def test_impossible_half_widths_are_refused(widths):
-    with pytest.raises(ValueError, match=r"^half_widths, a number of at least 0 for each target$"):
+    with pytest.raises(ValueError, match=r"^half_widths, a finite number of at least 0 for each target$"):
         Numbers(0.1).stated({"alpha": 0.1, "half_widths": widths})
 
 
@@ -152,7 +155,7 @@ def test_numbers_are_the_outputs_and_their_intervals():
     rows = arrays(after.row_answers(tf.constant(OUTPUTS), tf.constant(NAMES)))
     assert rows["target_names"].tolist() == [[b"a", b"b", b"c"]] * 2
     assert {len(one) for one in rows.values()} == {2}
-    ends = after.ends(OUTPUTS.astype("float64"))
+    ends = after.expected(OUTPUTS.astype("float64"))
     assert list(ends) == ["prediction", "lower", "upper"]
     for name, one in ends.items():
         np.testing.assert_allclose(got[name], one, rtol=1e-6)
@@ -161,7 +164,7 @@ def test_numbers_are_the_outputs_and_their_intervals():
 def test_numbers_without_a_fit_have_no_intervals():
     got = Numbers(0.1).answers(tf.constant(OUTPUTS), tf.constant(NAMES))
     assert list(got) == ["prediction", "target_names"]
-    assert list(Numbers(0.1).ends(OUTPUTS)) == ["prediction"]
+    assert list(Numbers(0.1).expected(OUTPUTS)) == ["prediction"]
 
 
 def test_the_coverage_is_the_share_inside_over_all_targets():

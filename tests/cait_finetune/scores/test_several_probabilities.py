@@ -1,5 +1,6 @@
 """Words on the temperatures of several labels."""
 
+import numpy as np
 import pytest
 
 from cait_finetune.scores.several_probabilities import SeveralProbabilities
@@ -26,3 +27,18 @@ def test_the_limits_name_the_labels_without_a_temperature(temperatures, calibrat
 @pytest.mark.parametrize("temperatures", [{}, {"d": 1.0}])
 def test_the_limits_without_any_temperature(temperatures):
     assert PLAIN.stated({"temperatures": temperatures}).limits() == f"Probabilities {NOT}"
+
+
+def test_a_quantised_file_is_measured_by_the_mean_top1_of_the_labels():
+    after = SeveralProbabilities().named(["a=x", "a=y", "b=u", "b=v"])
+    values = np.array([[0.9, 0.1, 0.2, 0.8], [0.3, 0.7, 0.6, 0.4], [0.8, 0.2, 0.7, 0.3]])
+    truth = np.array([[1, 0, 0, 1], [1, 0, 1, 0], [1, 0, 0, 0]])  # the third image has no b
+    assert after.quality(values, truth) == ("top1", pytest.approx((2 / 3 + 1) / 2))
+    others = values[:, [0, 1, 3, 2]]  # b is exchanged
+    assert after.agree(values, others, np.ones(1)).tolist() == [False, False, False]
+    assert after.agree(values, values * 0.9, np.ones(1)).tolist() == [True, True, True]
+
+
+def test_no_linear_layer_has_two_softmaxes():
+    with pytest.raises(ValueError, match="each label has its own softmax"):
+        SeveralProbabilities().linear()

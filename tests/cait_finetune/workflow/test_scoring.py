@@ -13,8 +13,8 @@ from cait_finetune.errors import UserError
 from cait_finetune.scores.activation import SOFTMAX
 from cait_finetune.scores.calibration import fit_temperature
 from cait_finetune.scores.evaluation import Evaluator
-from cait_finetune.scores.postprocessing import Probabilities
 from cait_finetune.scores.predictions import Predictions
+from cait_finetune.scores.probabilities import Probabilities
 from cait_finetune.tasks import task_of
 from cait_finetune.workflow.scoring import measured, predict_splits, score
 from tests.cait_finetune.stand_ins import encode, examples, picture, source_of, write_set
