@@ -118,6 +118,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_an_advised_path_survives_the_shell_and_the_command(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -133,6 +134,7 @@ def test_an_advised_path_survives_the_shell_and_the_command(place, tmp_path, mon
     assert (directory, export.formats) == (run, ("onnx", "timm"))
 
 
+@pytest.mark.slow
 def test_messages_leave_the_quotes_of_paths_to_one_function():
     bare = re.compile(r"(?<![\w.])(?:resume|run|model\.weights|dataset\.data_dir)=\{\}")
     modules = [path for path in ROOT.rglob("*.py") if "verify" not in path.name]

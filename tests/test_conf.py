@@ -30,6 +30,7 @@ def test_every_group_is_a_part_of_the_configuration():
     assert not [path for path in CONF.rglob("*") if path.is_file() and path.suffix != ".yaml"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
     # Values that only the user can know, and required values of other keys.
@@ -77,6 +78,7 @@ def test_a_model_may_bring_its_own_training_settings():
     assert checked("train.batch_size=2").train.batch_size == 2
 
 
+@pytest.mark.slow
 def test_tuning_options_are_all_methods():
     options = set(names(CONF / "tuning"))
     methods = {
@@ -103,6 +105,7 @@ def plain(option):
     return re.sub("_(from_scratch|small)$", "", option)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "key"),
     [("distribution", "strategy"), ("average", "method"), ("debug", "mode"), ("optimizer", "name"),

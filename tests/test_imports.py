@@ -52,6 +52,7 @@ def test_a_command_starts_without_tensorflow(module, allowed):
     assert set(imported(module)) <= set(allowed)
 
 
+@pytest.mark.slow
 def test_cait_tf_imports_without_tensorflow():
     """Keras has several backends, so code for one backend is imported where it is used."""
     assert imported("cait_tf") == []

@@ -41,6 +41,7 @@ def test_a_run_of_two_steps(run):
     assert load_run(run.directory).result == run.result
 
 
+@pytest.mark.slow
 def test_repr_and_html_show_the_run(run):
     title = f"cait_nano_32 on digits, test top-1 {run.result['test_top1']:.2%}"
     assert repr(run) == f"Run('{run.directory}': {title})"
@@ -49,11 +50,13 @@ def test_repr_and_html_show_the_run(run):
     assert page.count('<img src="data:image/png;base64,') == 1
 
 
+@pytest.mark.slow
 def test_names_are_not_markup(run, monkeypatch):
     monkeypatch.setattr(run.saved.dataset, "name", "<b>birds & bees")
     assert "on &lt;b&gt;birds &amp; bees" in run._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_finished(run, tmp_path):
     for name in ("config.yaml", "checkpoints"):
         (tmp_path / name).symlink_to(run.directory / name)
@@ -77,6 +80,7 @@ def test_a_run_that_is_not_finished(run, tmp_path):
     assert repr(unfinished).endswith("not finished, 1 epoch so far)")
 
 
+@pytest.mark.slow
 def test_predictions_from_a_run(run, tmp_path):
     for number in range(2):
         (tmp_path / f"{number}.png").write_bytes(encode(picture(20, 30, seed=number)))
@@ -91,6 +95,7 @@ def test_predictions_from_a_run(run, tmp_path):
     assert run.predict(tmp_path / "0.png", top_k=1)[0].classes[0][0] == first.classes[0][0]
 
 
+@pytest.mark.slow
 def test_the_model_of_a_run(run):
     images = np.zeros((2, 16, 16, 3), "float32")
     logits = run.model(images)
@@ -116,6 +121,7 @@ def test_a_recipe_in_a_folder_of_ones_own(tmp_path, monkeypatch):
     assert begun[0].seed == 7
 
 
+@pytest.mark.slow
 def test_wrong_arguments_raise_an_error_that_names_the_key(run, tmp_path):
     with pytest.raises(UserError, match=r"train.epoch: got an unknown key"):
         finetune("train.epoch=2")
@@ -140,6 +146,7 @@ def test_the_run_directory_is_named_as_on_the_command_line(tmp_path, monkeypatch
     assert re.fullmatch(r"outputs/flowers/cait_s24_224/[\d-]{10}_[\d-]{8}", str(begun[0]))
 
 
+@pytest.mark.slow
 def test_finetune_resumes_a_run(run, tmp_path, monkeypatch):
     cut_off = tmp_path / "cut_off"
     shutil.copytree(run.directory, cut_off)
@@ -193,6 +200,7 @@ def test_in_a_program_that_uses_hydra(tmp_path, monkeypatch):
     assert begun[0].train.epochs == 3
 
 
+@pytest.mark.slow
 def test_under_the_decorator_of_hydra(tmp_path):
     (tmp_path / "theirs.yaml").write_text("epochs: 3\n")
     (tmp_path / "program.py").write_text("""
@@ -299,6 +307,7 @@ def configured(tmp_path, monkeypatch):
     return begun
 
 
+@pytest.mark.slow
 def test_the_columns_of_arrays_are_in_the_order_of_their_names(configured):
     names = ["zebra", "null", "it's, 1"]
     finetune(train=ARRAYS, class_names=names)
@@ -342,6 +351,7 @@ def test_wrong_calls_name_the_right_one(words, images, message, configured):
     assert not Path("outputs").exists()
 
 
+@pytest.mark.slow
 def test_predict_with_its_arguments_exchanged(run):
     with pytest.raises(UserError, match=r"images: got a run, .*\n  Write predict\(run, images\)"):
         predict("a.jpg", run)
@@ -353,6 +363,7 @@ def test_a_wrong_word_is_found_before_arrays_are_written(configured):
     assert not Path("outputs").exists()
 
 
+@pytest.mark.slow
 def test_pil_images_are_turned_as_files_of_the_run(configured):
     exif = Image.Exif()
     exif[0x0112] = 6

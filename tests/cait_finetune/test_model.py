@@ -313,6 +313,7 @@ def test_the_head_alone_is_the_classifiers_own():
     assert [id(variable) for variable in head.weights] == [id(v) for v in model.head.weights]
 
 
+@pytest.mark.slow
 def test_backbone_facts_depend_on_the_backbone_and_not_on_the_head():
     config = ModelConfig(**NANO)
     facts = models.backbone_facts(tiny_model(), config)

@@ -105,6 +105,7 @@ def test_pictures_have_no_bare_stripes(size, tmp_path):
     assert black.sum() > pixels.shape[0] - 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_size", [64, [32, 64]])
 def test_write_maps_writes_three_images(photo, tmp_path, image_size):
     model = golden.classifier(image_size=image_size)

@@ -134,6 +134,7 @@ def test_gammas_start_at_the_given_value_everywhere():
     np.testing.assert_array_equal(np.unique(gammas), [np.float32(1e-6)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["drop_rate", "attn_drop_rate", "drop_path_rate"])
 def test_each_rate_acts_in_training_only(rate, images):
     model = golden.backbone(**{rate: 0.5})
@@ -282,6 +283,7 @@ def test_config_round_trip(images):
     np.testing.assert_array_equal(clone(images[:, :, :32]), model(images[:, :, :32]))
 
 
+@pytest.mark.slow
 def test_keras_file_round_trip(golden_classifier, images, tmp_path):
     golden_classifier.backbone.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -336,6 +338,7 @@ def test_intermediates_that_are_not_there(indices, golden_classifier, images):
         golden_classifier.backbone.forward_intermediates(images, indices)
 
 
+@pytest.mark.slow
 def test_remat_changes_no_number(images):
     plain, remat = (golden.classifier(remat=remat) for remat in (False, True))
     gradients = []

@@ -53,6 +53,7 @@ def test_a_tiny_update_survives_mixed_precision():
     np.testing.assert_allclose(np.asarray(block(x)) - x, 2e-7, rtol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drop_path_rate", [0.0, 0.5])
 def test_remat_gives_the_same_output_and_gradients(drop_path_rate):
     """The recomputed block must reuse the drop-path masks of the forward pass."""

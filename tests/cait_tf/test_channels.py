@@ -49,6 +49,7 @@ def test_the_golden_file_has_the_results_of_timm():
     assert found == dict.fromkeys(("1", "2", "3", "4", "13"), "True")
 
 
+@pytest.mark.slow
 def test_rgb_weights_load_into_other_channels():
     model = classifier(in_channels=4)
     report = cait_tf.load_weights(model, SAFETENSORS)
@@ -67,6 +68,7 @@ def test_the_configuration_keeps_the_channels():
     assert cait_tf.CaiTClassifier.from_config(old).backbone.in_channels == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".safetensors", ".weights.h5", ".keras"])
 def test_files_keep_the_channels(tmp_path, ending):
     model = cait_tf.CaiTClassifier(in_channels=5, **SMALL)
@@ -124,6 +126,7 @@ def test_pixels_are_resized_as_in_mode_f():
         np.testing.assert_allclose(got[..., band], (np.asarray(resized) - 0.5) / 0.25, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_pixel_model_is_read_again_and_refuses_others(tmp_path):
     model = image_model()
     images = np.random.default_rng(0).random((1, 40, 36, 2)).astype("float32")

@@ -17,6 +17,7 @@ def test_attention_comes_with_the_same_logits(golden_classifier, images):
     assert list(maps) == [*golden.TRUNK_MAPS, *golden.CLASS_MAPS]
 
 
+@pytest.mark.slow
 def test_a_plain_call_has_one_output_in_its_graph(golden_classifier, images):
     spec = tf.TensorSpec([None, 64, 64, 3])
     plain = tf.function(lambda x: golden_classifier(x)).get_concrete_function(spec)
@@ -26,6 +27,7 @@ def test_a_plain_call_has_one_output_in_its_graph(golden_classifier, images):
     golden.assert_near(plain(tf.constant(images)), golden.arrays("forward")["logits"])
 
 
+@pytest.mark.slow
 def test_predict_gives_the_golden_logits(golden_classifier, images):
     got = golden_classifier.predict(images, batch_size=3, verbose=0)
     golden.assert_near(got, golden.arrays("forward")["logits"])
@@ -104,6 +106,7 @@ def test_keras_weights_round_trip(golden_classifier, images, tmp_path):
     np.testing.assert_array_equal(model(images), golden_classifier(images))
 
 
+@pytest.mark.slow
 def test_keras_file_round_trip_keeps_mixed_precision(images, tmp_path):
     model = golden.classifier(dtype="mixed_bfloat16")
     model.save(tmp_path / "model.keras")

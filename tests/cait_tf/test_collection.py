@@ -92,6 +92,7 @@ def test_the_saved_model_has_the_attributes_that_hub_layers_read(written):
     assert list(loaded.regularization_losses) == []
 
 
+@pytest.mark.slow
 def test_tfsmlayer_of_keras_3_loads_the_saved_model(written, images):
     model, directory, _ = written
     layer = keras.layers.TFSMLayer(str(directory), call_endpoint="serving_default")
@@ -105,6 +106,7 @@ def test_the_checkpoint_is_read_like_an_original_checkpoint(written):
     golden.assert_same(variables.read(directory), golden.values(model))
 
 
+@pytest.mark.slow
 def test_the_golden_checkpoint_survives_the_way_there_and_back(tmp_path):
     """Our SavedModel has the variables and paths of the original SavedModel."""
     theirs = golden.COLLECTION / "cait_tiny_64"
@@ -217,6 +219,7 @@ def test_a_model_built_from_other_weights_is_built_again(built, nano_weights, tm
     assert not collection.is_built(entry, nano_weights, out)
 
 
+@pytest.mark.slow
 def test_a_failed_build_leaves_nothing(nano_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "compare", lambda *_: float("nan"))
     with pytest.raises(CaiTError, match="differs by nan, expected at most 1e-04"):

@@ -164,6 +164,7 @@ def test_official_checkpoints_convert_in_both_directions(tmp_path):
     assert official.class_names(tmp_path / "c.pth") == ("ant", "bee")
 
 
+@pytest.mark.slow
 def test_the_collections_model_to_timm(tmp_path):
     source = golden.COLLECTION / "cait_tiny_64"
     convert.convert(source, tmp_path / "a.safetensors")
@@ -217,6 +218,7 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_variant_is_recognised(tmp_path):
     from cait_tf import create_model
 
@@ -225,6 +227,7 @@ def test_a_variant_is_recognised(tmp_path):
     assert done.model == "cait_nano_32"
 
 
+@pytest.mark.slow
 def test_half_precision_is_widened(tmp_path):
     halves = {
         name: array.astype("float16") for name, array in load_file(golden.SAFETENSORS).items()

@@ -61,6 +61,7 @@ def test_a_head_that_lacks_a_parameter_is_refused(kind, name, tmp_path):
         assign_weights(model_of(kind, seed=1), tensors, "a file", "test")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "linear"])
 def test_a_saved_model_of_the_collection_has_a_linear_head(kind, tmp_path):
     cait_tf.save_weights(model_of(kind), tmp_path / "a.safetensors")
@@ -90,6 +91,7 @@ def test_an_mlp_head_drops_in_training_only():
     assert np.abs(np.array(head(FEATURES, training=True)) - logits).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_with_a_head_survives_every_file(kind, tmp_path):
     model = model_of(kind)
@@ -124,6 +126,7 @@ def test_a_head_of_another_kind_is_new(kind, other, tmp_path):
     assert (f"the source has head={kind}" in " ".join(report.notes)) == (kind != other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_with_a_head_is_converted(kind, tmp_path):
     model = model_of(kind)

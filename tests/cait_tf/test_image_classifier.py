@@ -38,6 +38,7 @@ def test_files_of_earlier_versions_state_the_activation_otherwise(several, activ
     assert loaded.activation == activation
 
 
+@pytest.mark.slow
 def test_weights_of_another_preparation_are_refused(tmp_path):
     path = tmp_path / "a.weights.h5"
     model = classifier(crop_pct=0.9)
@@ -79,6 +80,7 @@ def test_images_of_other_levels_are_refused(call, kind, advice):
     assert advice in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["shorter_side", "squash", "pad"])
 @pytest.mark.parametrize("shape", [(41, 30), (30, 41), (16, 16), (3, 5)])
 def test_preprocess_resizes_any_image_to_the_model_size(mode, shape):

@@ -54,6 +54,7 @@ def test_intervals_have_the_half_widths():
     assert {one.dtype for key, one in found.items() if key != "target_names"} == {np.dtype("f4")}
 
 
+@pytest.mark.slow
 def test_weights_of_other_intervals_are_refused(tmp_path):
     path = tmp_path / "a.weights.h5"
     model = regressor(half_widths=[1.0, 2.0])
@@ -65,6 +66,7 @@ def test_weights_of_other_intervals_are_refused(tmp_path):
         cait_tf.load_weights(model, path)
 
 
+@pytest.mark.slow
 def test_the_other_task_is_refused(tmp_path):
     classifier = cait_tf.CaiTClassifier(2, **SMALL)
     with pytest.raises(

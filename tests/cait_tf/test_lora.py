@@ -72,6 +72,7 @@ def test_targets_that_are_no_regular_expression():
         golden.backbone().enable_lora(2, targets="(q")
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_update(images):
     model = with_lora(trained=True)
     variables = [variable.value for variable in model.backbone.trainable_variables]
@@ -90,6 +91,7 @@ def test_alpha_scales_the_updates(images):
     )
 
 
+@pytest.mark.slow
 def test_saved_weights_have_them_merged(images, tmp_path):
     model = with_lora(trained=True)
     save_weights(model, tmp_path / "merged.safetensors")
@@ -104,6 +106,7 @@ def test_saved_weights_have_them_merged(images, tmp_path):
     assert len(changed) == 3 * 4 + 2 * 6
 
 
+@pytest.mark.slow
 def test_a_keras_file_has_the_updates_merged(images, tmp_path):
     model = with_lora(trained=True)
     model.save(tmp_path / "merged.keras")

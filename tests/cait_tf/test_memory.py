@@ -1,10 +1,12 @@
 """Peak memory of a process."""
 
 import psutil
+import pytest
 
 from cait_tf.memory import peak_memory, reset_peak_memory
 
 
+@pytest.mark.slow
 def test_the_peak_remains_until_it_is_reset():
     process = psutil.Process()
     held = bytearray(b"1" * 200_000_000)

@@ -50,6 +50,7 @@ def test_columns_stay_those_of_the_given_names(tmp_path):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(unnamed.head.kernel)[:, ::-1], head)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.safetensors", "a.keras", "a.weights.h5"])
 def test_a_file_of_a_named_model_is_the_same_model(name, tmp_path, caplog):
     names = ["cow", "ant", "bee"]
@@ -69,6 +70,7 @@ def test_a_file_of_a_named_model_is_the_same_model(name, tmp_path, caplog):
     assert not caplog.messages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [load_weights, None], ids=["load_weights", "create_model"])
 def test_columns_that_keep_their_values_are_warned_of(load, tmp_path, caplog):
     def into(names, file):
@@ -93,6 +95,7 @@ def test_columns_that_keep_their_values_are_warned_of(load, tmp_path, caplog):
     ]
 
 
+@pytest.mark.slow
 def test_kerass_own_loading_checks_the_columns(tmp_path):
     path, unnamed = tmp_path / "a.weights.h5", tmp_path / "b.weights.h5"
     model = nano(num_classes=3, class_names=["cow", "ant", "bee"])
@@ -139,6 +142,7 @@ def test_a_head_of_other_columns_that_is_not_loaded_is_warned_of(tmp_path, caplo
     assert "another number of classes: the model's head keeps its values" in caplog.messages[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["b.safetensors", "b.keras", "b.weights.h5"])
 def test_a_file_of_loaded_weights_keeps_their_preparation(name, tmp_path, caplog):
     file = saved(tmp_path / "a.safetensors", ["a", "b"], preprocessing='{"resize_mode": "squash"}')
@@ -201,6 +205,7 @@ def test_the_names_of_the_columns_are_counted():
         nano(num_classes=3, class_names=["a", "b"])
 
 
+@pytest.mark.slow
 def test_another_preparation_of_the_images_is_warned_of(tmp_path, caplog):
     own = {"resize_mode": "shorter_side", "crop_pct": 1.0, "antialias": True}
     file = saved(tmp_path / "a.safetensors", ["a", "b"], preprocessing=json.dumps(own))

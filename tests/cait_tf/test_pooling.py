@@ -27,6 +27,7 @@ def normalised(tokens):
     return centred / np.sqrt(tokens.var(axis=-1, keepdims=True) + 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_the_features_are_those_of_the_tokens(pooling):
     backbone = model_of(pooling).backbone
@@ -44,6 +45,7 @@ def test_the_features_are_those_of_the_tokens(pooling):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pooling", "head"),
     [(pooling, "linear") for pooling in POOLINGS]
@@ -65,6 +67,7 @@ def test_a_model_with_a_pooling_survives_every_file(pooling, head, tmp_path):
     np.testing.assert_allclose(again(IMAGES), wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("other", POOLINGS)
 def test_a_head_on_other_features_is_new(pooling, other, tmp_path):
@@ -80,6 +83,7 @@ def test_a_head_on_other_features_is_new(pooling, other, tmp_path):
     assert any(note.endswith(words) for note in report.notes) == (pooling != other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("other", POOLINGS)
 def test_a_feature_extractor_takes_the_weights_of_any_classifier(pooling, other, tmp_path):
@@ -92,6 +96,7 @@ def test_a_feature_extractor_takes_the_weights_of_any_classifier(pooling, other,
     assert bool(report.initialised) == (other == "token_and_mean" != pooling)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("other", POOLINGS)
 def test_a_classifier_takes_the_weights_of_any_feature_extractor(pooling, other, tmp_path):
@@ -110,6 +115,7 @@ def test_a_classifier_takes_the_weights_of_any_feature_extractor(pooling, other,
     assert ("fc_norm.weight" in report.unused) == (other == "token_and_mean" != pooling)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", POOLINGS[1:])
 def test_no_file_without_a_head_is_made_of_another_pooling(pooling, tmp_path):
     """Such a file would be read as a model with `pooling=token`."""

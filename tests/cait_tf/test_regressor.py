@@ -87,6 +87,7 @@ def test_adapt_names_the_target_that_it_refuses():
     np.testing.assert_array_equal(model.target_scale.std, [1, 1, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("head", OPTIONS)
 def test_columns_and_statistics_are_matched_by_name(head, file, tmp_path):
@@ -160,6 +161,7 @@ def test_damaged_statistics_are_refused(change):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", OPTIONS)
 def test_a_regressor_is_converted(head, tmp_path):
     model = regressor(head=head)
@@ -171,6 +173,7 @@ def test_a_regressor_is_converted(head, tmp_path):
     np.testing.assert_allclose(again(IMAGE), model(IMAGE), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_saved_model_of_the_collection_is_no_regressor(tmp_path):
     path = write(regressor(), tmp_path / "a.safetensors")
     with pytest.raises(cait_tf.CaiTError, match="model: got a regressor, expected a classifier or"):

@@ -78,6 +78,7 @@ def test_prepared_streams_keep_their_attributes(option):
     assert (out, err, status) == ("bytes\nTrue\n", "", 0)
 
 
+@pytest.mark.slow
 def test_a_pipe_that_does_not_block():
     code = _PREPARE + "import os, sys\nos.set_blocking(1, False)\nprint('x' * 1_000_000)"
     out, err, status = run(code, "| (sleep 1; cat)")

@@ -119,6 +119,7 @@ def test_the_real_timm():
         worker.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

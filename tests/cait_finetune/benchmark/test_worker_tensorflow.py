@@ -33,6 +33,7 @@ def test_training_is_the_step_of_a_run(built):
     assert np.mean(moved) > 0.9
 
 
+@pytest.mark.slow
 def test_inference_is_an_evaluation_of_the_batch(built):
     evaluation = ours.prepare(replace(NANO, work="inference", precision="mixed_bfloat16"))()
     assert evaluation.examples == 2

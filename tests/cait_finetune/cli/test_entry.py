@@ -188,6 +188,7 @@ def test_ctrl_c_while_loading(word, out, err, status):
     assert (done.stdout, done.stderr, done.returncode) == (out, err, status)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 0.05, 0.2, 0.6, 1.5])
 def test_ctrl_c_from_the_first_line_on(after, tmp_path):
     """The test starts a copy of ``__main__`` that makes a file when its first line runs."""

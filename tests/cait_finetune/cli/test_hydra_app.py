@@ -209,6 +209,7 @@ def test_text_keys_keep_the_typed_characters(command, runs, tmp_path):
     assert sys.argv == ["cait_finetune", *words]
 
 
+@pytest.mark.slow
 def test_with_several_runs_a_comma_separates_texts(command, runs, tmp_path):
     assert (
         command(
@@ -247,6 +248,7 @@ def test_a_file_that_includes_itself(command, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_multirun_starts_a_run_per_value(command, runs):
     assert command("-m", "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
     assert [config.seed for config, _ in runs] == [0, 1]
@@ -265,11 +267,13 @@ def test_a_run_directory_that_is_a_file_is_refused(command, runs, tmp_path, word
     assert runs == []
 
 
+@pytest.mark.slow
 def test_options_may_follow_keys(command, runs):
     assert command("train.epochs=3", "-m", "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
     assert [(config.seed, config.train.epochs) for config, _ in runs] == [(0, 3), (1, 3)]
 
 
+@pytest.mark.slow
 def test_a_mistake_in_one_of_several_runs(command, runs):
     status, _, err = command("-m", "train.epochs=1,0", "hydra.sweep.dir=sweep")
     assert status == 1
@@ -278,6 +282,7 @@ def test_a_mistake_in_one_of_several_runs(command, runs):
     assert len(runs) == 1
 
 
+@pytest.mark.slow
 def test_the_runs_after_one_that_fails_are_made(command, runs):
     status, _, err = command("-m", "train.epochs=0,1,2", "hydra.sweep.dir=sweep")
     assert status == 1
@@ -285,6 +290,7 @@ def test_the_runs_after_one_that_fails_are_made(command, runs):
     assert [config.train.epochs for config, _ in runs] == [1, 2]
 
 
+@pytest.mark.slow
 def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsys, tmp_path):
     """A failed run prints its message at once. The summary holds the finished runs."""
     import cait_finetune.workflow.finetune as workflow
@@ -309,6 +315,7 @@ def test_runs_that_fail_keep_nothing_from_the_others(command, monkeypatch, capsy
     assert (tmp_path / "sweep" / "2" / "failure.txt").read_text() == messages[1]
 
 
+@pytest.mark.slow
 def test_the_same_runs_again_are_refused_under_the_key_of_several(command, monkeypatch, tmp_path):
     import cait_finetune.workflow.finetune as workflow
 
@@ -381,6 +388,7 @@ sys.exit(f"loaded: {{slow & set(sys.modules)}}" if slow & set(sys.modules) else 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_collector_skips_objects_from_the_imports_of_a_run(tmp_path):
     script = """
 import gc, sys
@@ -406,6 +414,7 @@ def test_a_process_prints_one_message_and_exits_1(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_traceback_shows_the_traceback(tmp_path):
     arguments = ["train.epochs=0", "traceback=true", "hydra.run.dir=run"]
     done = subprocess_run(tmp_path, "-m", "cait_finetune", *arguments)

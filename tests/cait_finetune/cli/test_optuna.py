@@ -87,6 +87,7 @@ def test_trials_of_real_training(study, tmp_path):
     assert len(summary["runs"]) == 2
 
 
+@pytest.mark.slow
 def test_the_validation_metric_is_to_be_high(study, scores):
     left, seen = scores
     left += [0.2, 0.9, 0.5]
@@ -111,6 +112,7 @@ def test_twenty_trials_one_after_the_other():
     assert (hydra.sweeper.n_trials, hydra.sweeper.n_jobs) == (20, 1)
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_does_not_end_the_study(study, scores):
     scores[0].extend([UserError("train.precision: got 10 steps in a row"), 0.5])
     status, err, result = study(RATES, "hydra.sweeper.n_trials=2")
@@ -118,6 +120,7 @@ def test_a_trial_that_fails_does_not_end_the_study(study, scores):
     assert "train.precision: got 10 steps in a row" in err
 
 
+@pytest.mark.slow
 def test_a_study_whose_trials_all_fail(study, scores):
     scores[0].extend([UserError("first: got"), UserError("second: got")])
     status, err, result = study(RATES, "hydra.sweeper.n_trials=2")

@@ -41,6 +41,7 @@ def command(monkeypatch):
     return call
 
 
+@pytest.mark.slow
 def test_the_sheet_separates_correct_from_wrong_predictions(run, command, monkeypatch, capsys):
     drawn = []
     monkeypatch.setattr(
@@ -64,6 +65,7 @@ def test_the_sheet_separates_correct_from_wrong_predictions(run, command, monkey
     assert str(path) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_contact_sheet(run, command, tmp_path):
     command(f"run={run}", "count=6", "split=validation", f"output={tmp_path / 'new' / 'sheet.png'}")
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
@@ -71,6 +73,7 @@ def test_the_command_writes_the_contact_sheet(run, command, tmp_path):
         assert np.asarray(sheet.convert("L")).std() > 20
 
 
+@pytest.mark.slow
 def test_the_sheet_width_follows_the_number_of_tiles(tmp_path):
     tile = attention_sheet.Tile(np.ones((8, 8, 3)), np.zeros((8, 8)), "a", "a", 1.0)
     widths = []

@@ -75,6 +75,7 @@ def test_the_command_writes_csv_markdown_and_a_figure(command, sweep):
     assert Image.open(sweep / "leaderboard.png").size[0] > 300
 
 
+@pytest.mark.slow
 def test_several_directories_are_compared_where_one_stands(command, sweep, tmp_path):
     write_run(tmp_path / "outputs/a", 0.95, "optimizer.base_lr=0.01", optimizer__base_lr=0.01)
     status, said = command(f"{sweep}/*", "outputs")
@@ -136,6 +137,7 @@ def test_an_output_that_cannot_be_written(command, sweep, tmp_path):
     assert "output: got file/there, expected a folder that can be written" in said
 
 
+@pytest.mark.slow
 def test_a_run_without_a_command_is_reproduced_from_its_configuration(tmp_path):
     words = ["dataset=flowers", "model=cait_s24_224", "seed=3", "augment.crop_scale=[0.5,1]",
              "dataset.data_dir='/a b'", "train.epochs=null", "train.steps=7"]  # fmt: skip
@@ -179,6 +181,7 @@ def of_a_recipe(tmp_path):
     return run, recipe
 
 
+@pytest.mark.slow
 def test_the_best_run_of_an_edited_recipe_is_repeated_from_its_own_file(command, of_a_recipe):
     run, recipe = of_a_recipe
     own = f"python -m cait_finetune -cd {recipe.parent} -cn r seed=3 "
@@ -204,6 +207,7 @@ def test_a_missing_recipe_makes_the_command_use_the_config_of_the_run(command, o
     assert f"python -m cait_finetune -cd {run} -cn config" in said
 
 
+@pytest.mark.slow
 def test_relative_paths_of_the_best_command_begin_where_it_began(command, tmp_path):
     place, run = tmp_path / "place", tmp_path / "run"
     place.mkdir()

@@ -10,6 +10,7 @@ from cait_finetune.commands import convert
 from tests.cait_tf import golden
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_tensor_count_and_the_difference(tmp_path, monkeypatch, capsys):
     words = [f"source={golden.SAFETENSORS}", f"destination={tmp_path}/a.keras"]
     monkeypatch.setattr(sys, "argv", ["convert", *words])

@@ -58,6 +58,7 @@ def rows(tmp_path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_both_protocols_over_every_image(command, made, tmp_path):
     out = command()
     assert "on 7 images" in out
@@ -76,6 +77,7 @@ def test_both_protocols_over_every_image(command, made, tmp_path):
             assert float(row[name]) == pytest.approx(100 * np.mean(hits), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_note_reports_a_split_with_only_a_part_of_the_images(command, made, unmeasured, tmp_path):
     out = command()
     assert "data   imagenet_folder: 1,000 classes, 7 train, 7 validation, 7 test" in out
@@ -132,6 +134,7 @@ def own(made, tmp_path):
     return root, ("evaluation.crop_pcts=[1.0]", *words)
 
 
+@pytest.mark.slow
 def test_another_file_under_the_same_path_is_measured(command, own, unmeasured, tmp_path):
     root, words = own
     command(*words)
@@ -171,6 +174,7 @@ def test_other_images_in_the_same_folder_are_measured(command, own, unmeasured, 
     assert len({(row["data_sha256"], row["images_sha256"]) for row in rows(tmp_path)}) == 2
 
 
+@pytest.mark.slow
 def test_unchecked_images_are_always_measured(command, own, unmeasured):
     _, words = own
     for count in (1, 2):
@@ -178,6 +182,7 @@ def test_unchecked_images_are_always_measured(command, own, unmeasured):
         assert len(unmeasured) == count
 
 
+@pytest.mark.slow
 def test_images_that_moved_are_the_same(command, own, unmeasured, tmp_path):
     root, words = own
     command(*words)
@@ -206,6 +211,7 @@ def test_another_protocol_is_measured(command, own, unmeasured, tmp_path):
     assert "in the table already" in command(*own[1], word)
 
 
+@pytest.mark.slow
 def test_on_corrupt_stop_does_not_reuse_a_row_that_skipped_images(command, own, tmp_path):
     root, words = own
     next((root / "images").glob("*/0.png")).write_bytes(b"no image")
@@ -217,6 +223,7 @@ def test_on_corrupt_stop_does_not_reuse_a_row_that_skipped_images(command, own, 
         command(*words)
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_row_are_those_that_the_file_states(command, own, unmeasured, tmp_path):
     root, words = own
     command(*words)
@@ -263,6 +270,7 @@ def test_published_figures_stand_beside_their_own_protocol(
         assert not beside(word), word
 
 
+@pytest.mark.slow
 def test_an_interrupted_table_keeps_what_it_has(command, monkeypatch, tmp_path):
     real, calls = Evaluator.__call__, []
 
@@ -285,6 +293,7 @@ def test_several_models_share_one_table(command, tmp_path):
     assert [row["crop_pct"] for row in rows(tmp_path)] == ["0.9", "1.0"]
 
 
+@pytest.mark.slow
 def test_a_head_for_other_classes(command, made, tmp_path):
     path = tmp_path / "ten.safetensors"
     model = cait_tf.create_model("cait_nano_32", num_classes=10)

@@ -99,6 +99,7 @@ def test_no_file_names_a_place_of_the_machine(run):
     assert naming(run, "temperature")  # `naming` reads the files
 
 
+@pytest.mark.slow
 def test_records_hold_the_relative_path_of_every_file(run):
     exports = json.loads((run / "export" / "exports.json").read_text())
     files = {name: one["path"] for name, one in exports.items()}
@@ -124,6 +125,7 @@ def card(run) -> tuple[dict, str]:
     return yaml.safe_load(metadata), text
 
 
+@pytest.mark.slow
 def test_the_record_is_of_all_formats_that_are_there(run):
     exports = json.loads((run / "export" / "exports.json").read_text())
     assert set(exports) == {"saved_model", "onnx", "litert", "keras", "timm"}
@@ -138,6 +140,7 @@ def test_the_record_is_of_all_formats_that_are_there(run):
     assert result["export_max_difference"] == max(one["difference"] for one in exports.values())
 
 
+@pytest.mark.slow
 def test_the_cards_metadata_is_what_the_hub_reads(run):
     from huggingface_hub import ModelCard
 
@@ -199,6 +202,7 @@ def test_an_unfinished_run_is_exported_and_stays_unfinished(tmp_path, monkeypatc
     assert "The run is not finished" in card(directory)[1]
 
 
+@pytest.mark.slow
 def test_it_prints_why_timm_was_not_asked(tmp_path, monkeypatch, capsys):
     directory = make_run(tmp_path / "run")
     (tmp_path / "timm.py").write_text("raise ImportError('an old torch')")
@@ -212,6 +216,7 @@ def test_it_prints_why_timm_was_not_asked(tmp_path, monkeypatch, capsys):
     assert "notes" not in record
 
 
+@pytest.mark.slow
 def test_a_format_that_is_refused_stops_no_other(tmp_path, monkeypatch, capsys):
     directory = make_run(tmp_path / "run")
     exporter = formats.exporter
@@ -231,6 +236,7 @@ def test_a_format_that_is_refused_stops_no_other(tmp_path, monkeypatch, capsys):
     assert list(exports) == ["timm"]
 
 
+@pytest.mark.slow
 def test_a_format_with_changed_files_is_refused(tmp_path, monkeypatch, capsys):
     directory = make_run(tmp_path / "run")
     call(monkeypatch, f"run={directory}", "export=timm", "export.check_images=3")
@@ -259,6 +265,7 @@ def test_exports_of_earlier_weights_are_removed(tmp_path, monkeypatch, capsys):
     assert json.loads((directory / "result.json").read_text())["exports"] == {}
 
 
+@pytest.mark.slow
 def test_push_uploads_the_existing_exports(run, monkeypatch, capsys):
     pushed = []
     monkeypatch.setattr(formats, "check_token", lambda: None)

@@ -38,6 +38,7 @@ def test_the_command_writes_three_images(command, tmp_path, capsys):
     assert (tmp_path / "maps" / "photo_rollout.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_custom_head_needs_its_own_class_list(command, tmp_path):
     save_weights(create_model("cait_nano_32", num_classes=3), tmp_path / "mine.safetensors")
     (tmp_path / "classes.txt").write_text("one\ntwo\nthree\n")
@@ -103,6 +104,7 @@ def test_images_of_one_name_have_maps_of_their_own(tmp_path):
     assert maps._stems(paths[:1]) == ["1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".safetensors", ".keras"])
 def test_a_preparation_that_maps_cannot_apply_is_refused(command, ending, capsys):
     stated = {"preprocessing": json.dumps({"resize_mode": "pad"})}

@@ -41,6 +41,7 @@ def test_classifies_a_glob_and_writes_csv(run, photos, tmp_path, command, capsys
     assert re.fullmatch(r"images 3; [\d.]+ img/s", said[-1])
 
 
+@pytest.mark.slow
 def test_several_images_and_json(run, photos, tmp_path, command, capsys):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     output = tmp_path / "out.json"
@@ -71,6 +72,7 @@ def test_the_table_shows_whole_paths_and_classes(
     assert all(classes.count(name) == 3 for name in ("ant", "bee"))
 
 
+@pytest.mark.slow
 def test_a_broken_file_among_good_ones(run, photos, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     (tmp_path / "good.png").write_bytes((photos / "0.png").read_bytes())

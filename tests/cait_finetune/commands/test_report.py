@@ -126,6 +126,7 @@ def test_the_report_of_a_finished_run_has_every_section(finished):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_second_report_is_identical(finished, command):
     run = finished[0].run
     before = {path.name: path.read_bytes() for path in run.parts.iterdir()}
@@ -166,6 +167,7 @@ def test_the_report_scores_an_unfinished_run_and_marks_it_unfinished(cut_off, co
     assert not run.result.exists()
 
 
+@pytest.mark.slow
 def test_before_the_first_epoch_the_report_omits_the_score_sections(config, command, tmp_path):
     prepared = prepare(config, tmp_path / "run")
     for step in (1, 2):
@@ -186,6 +188,7 @@ def copy(finished, tmp_path):
     return RunDirectory(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_without_its_weights_a_finished_run_keeps_its_scores(copy, command):
     scores = (copy.parts / "scores.json").read_text()
     shutil.rmtree(copy.checkpoints)
@@ -220,6 +223,7 @@ def spoil(run, weights):
         dataclasses.replace(one, logits=wrong, weights=weights).save(run.predictions_of(split))
 
 
+@pytest.mark.slow
 def test_predictions_record_the_mark_of_their_weights(finished):
     run = finished[0].run
     for split in ("validation", "test"):
@@ -280,6 +284,7 @@ def test_a_folder_where_the_page_belongs(copy):
     assert sorted(copy.root.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_run_with_only_a_config_gets_one_report_section(cut_off, command, tmp_path):
     shutil.copy(cut_off.run.config, tmp_path / "config.yaml")
     command(f"run={tmp_path}")

@@ -42,6 +42,7 @@ def test_every_condition_is_tried():
     assert {key for condition in CONDITIONS for key in condition.keys} <= tried
 
 
+@pytest.mark.slow
 def test_words_with_an_effect():
     assert configure(*PROBE, "train.epochs=3", "optimizer=sgd", "augment=none").train.epochs == 3
     assert configure(*PROBE, "tuning.cache_features=false", "augment.flip=0").augment.flip == 0

@@ -132,6 +132,7 @@ def test_a_run_that_is_made_again_has_values_alone(run):
         configure("train.epochs=0", folder=folder)
 
 
+@pytest.mark.slow
 def test_sweep_values_of_a_text_key_in_a_recipe_stay_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(

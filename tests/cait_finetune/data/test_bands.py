@@ -136,6 +136,7 @@ def folder(root, odd: bytes | None = None, count: int = 12):
     return DatasetConfig(source="folder", name="folder", data_dir=str(root))
 
 
+@pytest.mark.slow
 def test_a_file_with_other_channels_is_named(tmp_path):
     config = folder(tmp_path, odd=pillow(LEVELS[..., :3]))
     source = load_source(config, channels=4)
@@ -157,6 +158,7 @@ def tif(values: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
@@ -182,6 +184,7 @@ def test_the_reason_of_a_refusal_is_given(tmp_path, name, data, reason):
     assert "Assert" not in message
 
 
+@pytest.mark.slow
 def test_the_first_refused_image_stops(tmp_path, caplog):
     source = load_source(folder(tmp_path), channels=5)
     corrupt = CorruptImages("stop")
@@ -191,6 +194,7 @@ def test_the_first_refused_image_stops(tmp_path, caplog):
     assert f"{corrupt.ids[0]}: 4 channels, expected 5" in caplog.text
 
 
+@pytest.mark.slow
 def test_without_an_image_of_the_right_channels_the_number_is_named(tmp_path):
     source = load_source(folder(tmp_path), channels=5)
     corrupt = CorruptImages("skip")
@@ -254,6 +258,7 @@ def satellite_config(directory: str, **columns) -> DatasetConfig:
     return config
 
 
+@pytest.mark.slow
 def test_tfds_numbers_are_images(satellite):
     source = load_source(satellite_config(satellite), channels=13)
     example = next(source.examples("train").as_numpy_iterator())
@@ -264,6 +269,7 @@ def test_tfds_numbers_are_images(satellite):
     assert source.content_hashes("train") is not None
 
 
+@pytest.mark.slow
 def test_tfds_pictures_of_16_bits(satellite):
     source = load_source(satellite_config(satellite, image="deep"), channels=1)
     example = next(source.examples("train").as_numpy_iterator())

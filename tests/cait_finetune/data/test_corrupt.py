@@ -47,6 +47,7 @@ def ids(source) -> list[str]:
     return [example["id"].decode() for example in source.examples("train").as_numpy_iterator()]
 
 
+@pytest.mark.slow
 def test_skip_yields_all_sound_images_in_order(source, caplog):
     corrupt = CorruptImages("skip")
     every = ids(source)
@@ -67,6 +68,7 @@ def test_skip_yields_all_sound_images_in_order(source, caplog):
     ]
 
 
+@pytest.mark.slow
 def test_stopping_names_the_image(source):
     corrupt = CorruptImages("stop")
     corrupt.check()  # no corrupt image so far
@@ -78,6 +80,7 @@ def test_stopping_names_the_image(source):
     assert "add dataset.on_corrupt=skip" in message
 
 
+@pytest.mark.slow
 def test_an_image_is_counted_once_however_often_it_is_met(source, caplog):
     corrupt = CorruptImages("skip")
     with caplog.at_level(logging.WARNING, logger="cait_finetune"):
@@ -87,6 +90,7 @@ def test_an_image_is_counted_once_however_often_it_is_met(source, caplog):
     assert sum("corrupt image" in record.getMessage() for record in caplog.records) == 3
 
 
+@pytest.mark.slow
 def test_a_sound_set_has_no_corrupt_images(tmp_path):
     source = source_of(write_set(tmp_path, {"train": examples(4)}))
     corrupt = CorruptImages("stop")
@@ -181,6 +185,7 @@ def test_training_switches_to_the_careful_stream_without_a_difference(
     assert done <= 3
 
 
+@pytest.mark.slow
 def test_training_stops_at_a_corrupt_image_after_sound_batches(sources):
     careful = first(Training(sources[0,])(True, 0), 3)
     training, got = Training(sources[0,], "stop"), []
@@ -295,6 +300,7 @@ def test_an_error_other_than_a_corrupt_image_keeps_its_message(known):
         list(Guarded(corrupt, build))
 
 
+@pytest.mark.slow
 def test_an_error_reports_that_every_image_is_corrupt(tmp_path):
     corrupt = CorruptImages("skip")
     stream = evaluation_stream(set_with(tmp_path, *range(COUNT)), "test", PREPROCESSING, 4, corrupt)
@@ -302,6 +308,7 @@ def test_an_error_reports_that_every_image_is_corrupt(tmp_path):
         list(stream)
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_never_raises_another_operations_error():
     """Before decoding came first, 1 of 100 corrupt images raised CancelledError."""
     bad = next(iter(BAD.values()))

@@ -67,6 +67,7 @@ def files_of(directory, count=8, bad=()):
     return FileSource(("cat", "dog"), dict.fromkeys(SPLITS, count), files=files)
 
 
+@pytest.mark.slow
 def test_sound_images_are_all_decoded_without_a_note(tmp_path):
     corrupt = CorruptImages("stop")
     assert check(files_of(tmp_path), corrupt) == 8
@@ -87,6 +88,7 @@ def test_a_corrupt_image_stops_the_run_or_is_left_out(bad, tmp_path):
     assert len(corrupt) == len(bad)
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_of_a_prepared_set(tmp_path):
     files = examples(6)
     files[4] = (BROKEN, 0)
@@ -95,6 +97,7 @@ def test_a_corrupt_image_of_a_prepared_set(tmp_path):
         check(source, CorruptImages("stop"))
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_met_as_well(tmp_path):
     source = files_of(tmp_path)
     (tmp_path / "12.png").unlink()
@@ -103,6 +106,7 @@ def test_a_file_that_is_gone_is_met_as_well(tmp_path):
     assert corrupt.ids == ["12.png"]
 
 
+@pytest.mark.slow
 def test_a_split_of_corrupt_images_alone(tmp_path):
     source = files_of(tmp_path, bad=range(8, 16))
     with pytest.raises(UserError, match="8 corrupt images"):

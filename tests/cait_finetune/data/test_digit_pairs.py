@@ -22,6 +22,7 @@ def directory(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_an_image_has_one_or_two_classes(directory):
     config = DatasetConfig(name="digit_pairs", data_dir=str(directory))
     source = load_source(config, ANY_CLASSES)

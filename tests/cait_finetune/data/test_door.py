@@ -49,6 +49,7 @@ def message(*args, **options) -> str:
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_an_unlabelled_test_split_is_refused_with_another_division(tmp_path):
     said = message(tmp_path / "a", train=in_turn(20), validation=in_turn(6), test=[-1] * 7)
     assert said == (
@@ -91,6 +92,7 @@ def test_single_labels_outside_the_class_list(tmp_path):
     assert again(tmp_path, plain, ["test"], splits, num_classes=3).sizes["test"] == 3
 
 
+@pytest.mark.slow
 def test_one_of_several_labels_outside_the_class_list(tmp_path):
     lists = [[0], [1, 2], [], [0, 1]] * 4
     said = message(tmp_path / "a", LABELS, train=[*lists, [1, -1]], validation=lists, test=lists)
@@ -105,6 +107,7 @@ def test_one_of_several_labels_outside_the_class_list(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_classes_that_splits_lack(tmp_path, warnings_shown):
     no_cow = [0, 1] * 5
     said = message(tmp_path / "a", train=no_cow, validation=in_turn(6), test=no_cow)
@@ -134,6 +137,7 @@ def test_a_class_that_only_a_fold_has_is_found_after_the_division(tmp_path):
     assert said.startswith("dataset.splits.train: got class 'cow' in validation and test but not")
 
 
+@pytest.mark.slow
 def test_images_in_two_splits(tmp_path, warnings_shown):
     train = np.random.default_rng(0).permutation(in_turn(60)).tolist()
     splits = {"train": "train", "validation": "train[:10%]", "test": "test"}
@@ -169,6 +173,7 @@ def test_one_image_of_two_classes(tmp_path, warnings_shown):
         from_table(table(tmp_path / "two.csv", [*rows, "a.png,train,dog"], header), check=False)
 
 
+@pytest.mark.slow
 def test_an_image_that_a_tfds_split_has_twice(tmp_path, warnings_shown):
     opened(tmp_path, train=in_turn(30), validation=in_turn(9), test=in_turn(9))
     assert warnings_shown() == []
@@ -176,6 +181,7 @@ def test_an_image_that_a_tfds_split_has_twice(tmp_path, warnings_shown):
     assert "15 images are in train several times" in warnings_shown()
 
 
+@pytest.mark.slow
 def test_names_that_hardly_differ(tmp_path, warnings_shown):
     from_folder(folders(tmp_path / "a", {"Cat": 9, "cat": 9, "dog": 9}))
     (said,) = warnings_shown()

@@ -118,12 +118,14 @@ def test_features_equal_the_backbone_outputs_in_file_order(source, model):
     assert "features of train 10 x 48, computed in" in probe.output.getvalue()
 
 
+@pytest.mark.slow
 def test_features_are_computed_once(source, model):
     probe = Probe(source, model)
     assert probe() is probe()
     assert probe.backbone.images == 12  # three batches of four; the last one is padded
 
 
+@pytest.mark.slow
 def test_the_next_run_reads_features_from_the_cache(source, model, tmp_path):
     first, second = (Probe(source, model, FeatureCache(tmp_path / "cache")) for _ in range(2))
     np.testing.assert_array_equal(first().values, second().values)
@@ -136,6 +138,7 @@ def test_the_next_run_reads_features_from_the_cache(source, model, tmp_path):
     assert len(second.output.getvalue().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_features_of_numbers_keep_the_numbers(model, tmp_path):
     rows = [f"{image(tmp_path / f'{number:02}.png').name},{number + 0.1}" for number in range(20)]
     path = table(tmp_path / "list.csv", rows, "path,age")
@@ -158,6 +161,7 @@ def test_the_features_of_numbers_keep_the_numbers(model, tmp_path):
     np.testing.assert_array_equal(labels, other().labels)
 
 
+@pytest.mark.slow
 def test_without_a_cache_nothing_is_written(source, model, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -165,6 +169,7 @@ def test_without_a_cache_nothing_is_written(source, model, tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_some_batches_alone_are_not_kept_for_those_who_want_all(source, model, tmp_path):
     probe = Probe(source, model, FeatureCache(tmp_path / "cache"), batches=2)
     assert len(probe().labels) == 8
@@ -222,6 +227,7 @@ def test_other_preprocessing_is_other_features(change, source, model, filled):
     assert _recomputed(source, model, filled, preprocessing=other)
 
 
+@pytest.mark.slow
 def test_another_split_is_other_features(source, model, filled):
     fewer = dataclasses.replace(
         source, splits={**source.splits, "train": "train[:6]"}, sizes={**source.sizes, "train": 6}
@@ -231,6 +237,7 @@ def test_another_split_is_other_features(source, model, filled):
     assert probe.computed
 
 
+@pytest.mark.slow
 def test_other_class_names_are_other_features(source, model, filled):
     other = dataclasses.replace(source, class_names=source.class_names[::-1])
     assert _recomputed(other, model, filled)
@@ -243,10 +250,12 @@ def test_another_version_makes_other_features(package, source, model, filled, mo
     assert _recomputed(source, model, filled)
 
 
+@pytest.mark.slow
 def test_another_treatment_of_corrupt_images_is_other_features(source, model, filled):
     assert _recomputed(source, model, filled, on_corrupt="skip")
 
 
+@pytest.mark.slow
 def test_other_files_of_the_same_name_are_other_features(model, tmp_path):
     first = source_of(write_set(tmp_path / "one", {"train": examples(4)}))
     second = source_of(write_set(tmp_path / "two", {"train": list(reversed(examples(4)))}))
@@ -271,6 +280,7 @@ def test_the_stamp_of_a_folder_changes_with_its_files_and_labels(tmp_path):
     assert relabelled.stamp("train") != folder.stamp("train")
 
 
+@pytest.mark.slow
 def test_a_truncated_file_is_computed_anew_and_mended(source, model, filled, caplog):
     (file,) = filled.directory.iterdir()
     whole = file.read_bytes()
@@ -296,6 +306,7 @@ def test_corrupt_images_are_known_to_the_next_run_too(model, tmp_path):
         Probe(source, model, cache, "stop")()
 
 
+@pytest.mark.slow
 def test_evaluation_batches_hold_every_image_once(source, model):
     probe = Probe(source, model)
     batches = list(probe.features.evaluation_batches("validation", 4))
@@ -308,6 +319,7 @@ def test_evaluation_batches_hold_every_image_once(source, model):
         assert not joined[~real].any()
 
 
+@pytest.mark.slow
 def test_train_batches_shuffle_every_pass_anew_and_are_full(source, model):
     probe = Probe(source, model)
 
@@ -326,6 +338,7 @@ def test_train_batches_shuffle_every_pass_anew_and_are_full(source, model):
     assert order(0) == rows != order(1)
 
 
+@pytest.mark.slow
 def test_the_feature_stream_can_start_at_any_position_and_be_sharded(source, model):
     features = Probe(source, model).features
     whole = list(features.train_batches(4, 0).take(6).as_numpy_iterator())

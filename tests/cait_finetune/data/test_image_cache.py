@@ -164,6 +164,7 @@ def test_the_estimate_samples_images_from_the_whole_split(tmp_path, monkeypatch)
     assert cached.cache.estimate("train") == pytest.approx(16 * 3 * (4**2 + 16**2), rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_estimate_skips_corrupt_images(tmp_path):
     cached = Cached(tfds_source(tmp_path, (0, 3)), tmp_path)
     assert cached.cache.estimate("train") == COUNT * 16 * 16 * 3
@@ -172,6 +173,7 @@ def test_the_estimate_skips_corrupt_images(tmp_path):
     assert every.cache.estimate("train") == 0
 
 
+@pytest.mark.slow
 def test_a_cache_larger_than_the_free_space_is_refused(of_tfds, tmp_path, monkeypatch):
     needed = COUNT * 16 * 16 * 3
     Free = namedtuple("Free", "available free")
@@ -194,6 +196,7 @@ def test_a_cache_larger_than_the_free_space_is_refused(of_tfds, tmp_path, monkey
             assert list((tmp_path / cache).glob("*")) == []
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_unless_asked_for(of_tfds, tmp_path):
     assert Cached(of_tfds, tmp_path / "none", "none").cache("train") is None
     list(Cached(of_tfds, tmp_path / "none", "memory").cache("train"))
@@ -261,6 +264,7 @@ def test_a_copy_of_another_cache_is_not_read(tmp_path, copied):
     assert image_cache._whole(*files["two"].values()) is None
 
 
+@pytest.mark.slow
 def test_an_incomplete_cache_is_filled_again(filled, folder):
     cached, record, facts = filled
     wanted = repr(cached.examples())
@@ -286,6 +290,7 @@ def test_a_changed_image_is_decoded_anew(tmp_path):
     assert "decoded" in again.said()
 
 
+@pytest.mark.slow
 def test_an_image_replaced_in_the_same_second_is_decoded_anew(tmp_path):
     for number in range(20):
         path = tmp_path / "images" / ["cat", "dog"][number % 2] / f"{number:02}.bmp"
@@ -302,6 +307,7 @@ def test_an_image_replaced_in_the_same_second_is_decoded_anew(tmp_path):
     np.testing.assert_array_equal(again.examples()[0]["image"], picture(9, 9, 99))
 
 
+@pytest.mark.slow
 def test_weights_that_are_all_one_are_kept_apart_from_none(tmp_path):
     photographs(tmp_path, 12)
     paths = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*"))
@@ -314,6 +320,7 @@ def test_weights_that_are_all_one_are_kept_apart_from_none(tmp_path):
         assert ("weight" in first) == has
 
 
+@pytest.mark.slow
 def test_corrupt_images_are_left_out_and_counted_each_time(tmp_path):
     source = tfds_source(tmp_path / "data", (1, 4))
     every = [one["id"].decode() for one in source.examples("train").as_numpy_iterator()]
@@ -345,6 +352,7 @@ def test_the_cache_keeps_the_reason_of_a_refusal(tmp_path):
         Cached(source, tmp_path / "cache", on_corrupt="stop", **bands).cache(split)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "on_corrupt", "words"),
     [
@@ -360,6 +368,7 @@ def test_corrupt_images_that_end_it_leave_nothing_half_written(tmp_path, bad, on
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_break_off_leaves_nothing_half_written(of_tfds, tmp_path, monkeypatch):
     made = []
 

@@ -73,6 +73,7 @@ def contents(source):
     ]
 
 
+@pytest.mark.slow
 def test_a_second_start_reads_nothing_and_knows_the_same(cache, reads, tmp_path):
     written(tmp_path)
     first = opened(tmp_path)
@@ -101,6 +102,7 @@ def test_derived_sources_read_no_labels_again(cache, reads, tmp_path):
     assert reads() == []
 
 
+@pytest.mark.slow
 def test_a_set_that_was_prepared_anew_is_read_anew(cache, reads, tmp_path):
     written(tmp_path)
     assert opened(tmp_path).labels("test").tolist() == [1, 0] * 3
@@ -115,6 +117,7 @@ def test_a_set_that_was_prepared_anew_is_read_anew(cache, reads, tmp_path):
     assert opened(tmp_path / "other").labels("test").tolist() == [1, 1, 0] * 2
 
 
+@pytest.mark.slow
 def test_other_pictures_with_the_same_labels_are_other_data(tmp_path, cache):
     """TFDS' ids are positions, so only the contents differ."""
     written(tmp_path / "one")
@@ -129,6 +132,7 @@ def test_other_pictures_with_the_same_labels_are_other_data(tmp_path, cache):
     assert differences(listed, relisted)[0].startswith("36 images with other content (pets-train")
 
 
+@pytest.mark.slow
 def test_a_file_that_changed_is_read_anew(cache, reads, tmp_path):
     written(tmp_path)
     opened(tmp_path)
@@ -139,6 +143,7 @@ def test_a_file_that_changed_is_read_anew(cache, reads, tmp_path):
     assert reads() == ["train[:90%]", "train[90%:]", "test"]
 
 
+@pytest.mark.slow
 def test_another_order_of_reading_is_another_file(cache, reads, tmp_path):
     written(tmp_path)
     opened(tmp_path)
@@ -147,6 +152,7 @@ def test_another_order_of_reading_is_another_file(cache, reads, tmp_path):
     assert len(reads()) == 3
 
 
+@pytest.mark.slow
 def test_a_copy_of_another_file_is_read_anew(cache, reads, tmp_path):
     written(tmp_path)
     expected = contents(opened(tmp_path))
@@ -171,6 +177,7 @@ def test_a_damaged_file_is_read_anew(damage, cache, reads, tmp_path):
     assert reads() == []
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_nothing_else(cache, reads, tmp_path, caplog):
     cache.parent.parent.write_text("a file where the directory would be")
     written(tmp_path)
@@ -188,6 +195,7 @@ def test_one_split_for_several_roles_is_read_once(cache, reads, tmp_path):
     assert reads() == ["test"]
 
 
+@pytest.mark.slow
 def test_other_labels_of_the_same_set_are_another_file(cache, reads, tmp_path):
     names = tfds.features.ClassLabel(names=["cat", "dog"])
     features = tfds.features.FeaturesDict(

@@ -22,6 +22,7 @@ def directory(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_the_source_has_two_labels_of_which_one_may_be_missing(directory):
     columns = ColumnsConfig(labels=["digit", "direction"])
     config = DatasetConfig(name="leaning_digits", data_dir=str(directory), columns=columns)

@@ -31,6 +31,7 @@ def test_the_seed_draws_the_images(word):
         assert drawn(word, "seed=1", own) == first
 
 
+@pytest.mark.slow
 def test_the_seed_draws_the_folds():
     def held_out(fold: int, seed: int) -> np.ndarray:
         words = ("dataset.folds=3", f"dataset.fold={fold}", f"seed={seed}")

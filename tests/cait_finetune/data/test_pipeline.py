@@ -68,6 +68,7 @@ def which(images: np.ndarray) -> list[int]:
     return [row.index(True) for row in found]
 
 
+@pytest.mark.slow
 def test_full_batches_of_one_static_shape(source):
     dataset = train_batches(
         *(source, DatasetConfig(name="stand_in"), LIGHT, PREPROCESSING, 4, 0),
@@ -83,6 +84,7 @@ def test_full_batches_of_one_static_shape(source):
         assert labels.shape == (4,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["none", "memory"])
 def test_each_pass_has_every_image_once_in_an_order_of_its_own(source, cache):
     images, labels = stream(source, 3 * COUNT, batch_size=1, cache=cache)
@@ -99,6 +101,7 @@ def test_another_seed_gives_another_order(source):
     assert len(orders) == 2
 
 
+@pytest.mark.slow
 def test_another_seed_and_another_pass_give_other_crops(source):
     """The order is fixed, so only the random crops differ."""
     options = {"augmentation": LIGHT, "batch_size": 1, "shuffle_buffer": 1}
@@ -120,6 +123,7 @@ def test_a_set_that_forbids_mirroring(source):
     np.testing.assert_array_equal(mirrored, plain[:, :, ::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["none", "memory"])
 def test_training_skips_corrupt_images(tmp_path, cache):
     corrupt = CorruptImages("skip")
@@ -228,6 +232,7 @@ def test_a_stack_is_several_steps_of_one_replica(source, replicas):
             np.testing.assert_array_equal(part, np.stack(column))
 
 
+@pytest.mark.slow
 def test_overfitting_gives_one_batch_again_and_again(source):
     first, *others = elements(source, 4, overfit=True)
     for other in others:
@@ -270,6 +275,7 @@ def test_evaluation_counts_every_image_once(source, batch_size):
     assert not images[~real].any()
 
 
+@pytest.mark.slow
 def test_evaluation_is_the_same_each_time(source):
     dataset = evaluation_batches(source, "test", PREPROCESSING, 4, CorruptImages("stop"))
     one, other = (list(dataset.as_numpy_iterator()) for _ in range(2))
@@ -277,6 +283,7 @@ def test_evaluation_is_the_same_each_time(source):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_evaluation_leaves_corrupt_images_out(tmp_path):
     corrupt = CorruptImages("skip")
     source = with_corrupt(tmp_path, 0, 9)

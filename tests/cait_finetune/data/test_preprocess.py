@@ -114,6 +114,7 @@ def test_a_batch_of_levels_is_normalised_as_each_image_is():
     np.testing.assert_allclose(got, each, rtol=0, atol=5e-7)  # about two units in the last place
 
 
+@pytest.mark.slow
 def test_static_shape_in_a_graph():
     function = tf.function(levels(16), input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
     assert function.get_concrete_function().output_shapes == (16, 16, 3)
@@ -216,6 +217,7 @@ def test_pad_keeps_the_ratio_and_the_middle(height, width):
     assert corner == (1.0 if height == width else 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["shorter_side", "squash", "pad"])
 def test_every_mode_in_a_graph_of_one_static_shape(mode):
     preprocessing = dataclasses.replace(levels(16, 0.9), resize_mode=mode)

@@ -49,6 +49,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", WAYS, ids=range(len(WAYS)))
 def test_fit_equals_the_crop_of_the_resized_image_bit_for_bit(one):
     shapes = [tf.TensorSpec((None, None, 3), tf.uint8)]

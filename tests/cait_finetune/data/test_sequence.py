@@ -92,6 +92,7 @@ def test_a_pass_is_shuffled(passes):
     assert np.mean(neighbours) < 0.3  # unshuffled: a third, as few items have many copies
 
 
+@pytest.mark.slow
 def test_the_seed_and_the_pass_alone_decide():
     again, other = (taken(sequence(seed=seed), 2 * SIZE) for seed in (0, 1))
     first = taken(sequence(), 2 * SIZE)
@@ -110,6 +111,7 @@ def test_resampled_repeats_each_item_its_whole_number_of_times():
         assert list(got.as_numpy_iterator()) == [1, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_shares_that_do_not_add_up_exactly_make_full_passes():
     """Shares such as 49 times 1/49 do not sum to 1 in floating point. No pass may lack an item."""
     labels = np.repeat(np.arange(7), [1, 3, 7, 11, 13, 29, 31])
@@ -172,6 +174,7 @@ def test_items_of_any_structure_take_turns():
     assert got == [(3, b"3"), (4, b"4"), (5, b"0"), (6, b"1"), (7, b"2")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_where_items_are_left_out_others_take_their_positions(times):
     """Items are missing where a cache of decoded images leaves out the corrupt images."""

@@ -128,6 +128,7 @@ def test_folds_are_disjoint_complete_and_even(source):
     assert sorted(validated) == whole
 
 
+@pytest.mark.slow
 def test_folds_are_drawn_by_the_seed(source):
     def first(seed):
         return sorted(names(source.select(folded(source, 3, 0, seed)), "validation"))
@@ -160,6 +161,7 @@ def test_a_smaller_share_is_a_subset_of_a_larger_one():
     assert set(chosen[0.05]) != set(share_of_each_class(source, 0.05, seed=1))
 
 
+@pytest.mark.slow
 def test_a_share_is_what_is_trained_on():
     whole = load_source(DatasetConfig(source="digits", name="digits"))
     part = load_source(DatasetConfig(source="digits", name="digits", train_share=0.05))
@@ -170,6 +172,7 @@ def test_a_share_is_what_is_trained_on():
         assert part.sizes[split] == whole.sizes[split]
 
 
+@pytest.mark.slow
 def test_a_few_shot_draw_from_a_fold_changes_train_only(source):
     fold = source.select(folded(source, 3, 1, seed=0))
     rows = few_of_each_class(fold, 2, seed=0)

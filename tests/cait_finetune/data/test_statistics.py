@@ -41,6 +41,7 @@ def settled(root, *words, channels=2):
     return config, source, said.getvalue()
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_all_pixels(bands):
     config, source, said = settled(bands)
     pixels = np.concatenate([
@@ -52,12 +53,14 @@ def test_the_numbers_are_those_of_all_pixels(bands):
     settle_statistics(config, None, None)  # nothing is left to compute
 
 
+@pytest.mark.slow
 def test_given_numbers_stay(bands):
     config, _, said = settled(bands, "preprocessing.std=[2,3]")
     assert config.preprocessing.std == [2.0, 3.0]
     assert "std of" not in said
 
 
+@pytest.mark.slow
 def test_a_constant_channel_is_refused(tmp_path):
     for name in ("ant", "bee"):
         (tmp_path / name).mkdir()
@@ -69,6 +72,7 @@ def test_a_constant_channel_is_refused(tmp_path):
         settled(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_corrupt", ["stop", "skip"])
 def test_refused_images_are_warned_about_by_training_alone(bands, caplog, on_corrupt):
     """With ``stop`` the first one ends the computation."""
@@ -79,6 +83,7 @@ def test_refused_images_are_warned_about_by_training_alone(bands, caplog, on_cor
     assert "Set model.in_channels=2" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_first_refused_image_stops(bands, monkeypatch):
     found = []
     monkeypatch.setattr(CorruptImages, "check", lambda self: found.append(self.ids))
@@ -87,6 +92,7 @@ def test_the_first_refused_image_stops(bands, monkeypatch):
     assert list(map(len, found)) == [1]
 
 
+@pytest.mark.slow
 def test_a_large_mean_keeps_the_digits_of_the_spread(tmp_path):
     for name in ("ant", "bee"):
         (tmp_path / name).mkdir()
@@ -98,6 +104,7 @@ def test_a_large_mean_keeps_the_digits_of_the_spread(tmp_path):
     np.testing.assert_allclose(config.preprocessing.mean[0], np.mean(pixels), atol=0.01)
 
 
+@pytest.mark.slow
 def test_rgb_levels_are_divided():
     config = checked("preprocessing.mean=auto", "preprocessing.std=auto")
     settle_statistics(config, load_source(config.dataset), Console(file=io.StringIO()))

@@ -72,6 +72,7 @@ def loaded(directory: str, label: str | None, target=NUMBERS, **options):
     return load_source(config, target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "names"),
     [
@@ -119,6 +120,7 @@ def test_an_integer_can_be_a_class_or_a_number(directory):
     assert loaded(directory, "count").labels("test").dtype == np.float32
 
 
+@pytest.mark.slow
 def test_numbers_that_are_constant_or_not_finite(directory):
     with pytest.raises(UserError, match=r"^dataset\.columns\.label: got constant, which is 7 in"):
         loaded(directory, "constant")

@@ -20,6 +20,7 @@ from cait_finetune.errors import UserError
 from tests.cait_finetune.stand_ins import Patches, image_file, prepare
 
 
+@pytest.mark.slow
 def test_digits_are_three_disjoint_stratified_splits(tmp_path):
     source = load_source(DatasetConfig(source="digits", name="digits", data_dir=str(tmp_path)))
     assert source.sizes == {"train": 1257, "validation": 180, "test": 360}
@@ -100,6 +101,7 @@ def test_without_a_network_the_error_names_the_download_command(tmp_path, monkey
         assert part in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["valid", "dev"])
 def test_other_words_for_validation(name, tmp_path):
     prepare(tmp_path, SIZES={"train": 9, name: 3, "test": 3})
@@ -118,6 +120,7 @@ def test_a_chosen_split_goes_before_the_usual_one(tmp_path):
     assert source.sizes == {"train": 18, "validation": 2, "test": 3}
 
 
+@pytest.mark.slow
 def test_the_usual_splits_have_no_example_in_common(tmp_path):
     prepare(tmp_path, SIZES={"train": 20})
     source = load_source(DatasetConfig(name="colour_patches", data_dir=str(tmp_path)))
@@ -247,6 +250,7 @@ def numbers(source, split: str) -> list[int]:
     return [known[example["image"]] for example in source.examples(split).as_numpy_iterator()]
 
 
+@pytest.mark.slow
 def test_a_list_of_labels_becomes_zeros_and_ones(labelled):
     source = of_labelled(labelled, target=ANY_CLASSES)
     assert source.class_names == ("cat", "dog", "owl")
@@ -269,6 +273,7 @@ def test_a_list_of_labels_may_have_more_classes_than_names(labelled):
     np.testing.assert_array_equal(source.labels("test")[:, 3], 0)
 
 
+@pytest.mark.slow
 def test_attributes_become_zeros_and_ones_in_the_order_of_their_names(labelled):
     source = of_labelled(labelled, label="attributes", target=ANY_CLASSES)
     assert source.class_names == WEATHER
@@ -276,6 +281,7 @@ def test_attributes_become_zeros_and_ones_in_the_order_of_their_names(labelled):
     np.testing.assert_array_equal(source.labels("test"), wanted)
 
 
+@pytest.mark.slow
 def test_one_of_several_class_labels_and_images_is_named(labelled):
     source = of_labelled(labelled, label="shade")
     assert source.class_names == ("dark", "light")
@@ -313,6 +319,7 @@ def test_the_error_suggests_the_task_that_another_column_fits(labelled):
     assert "dataset.columns.label=" in str(error.value)
 
 
+@pytest.mark.slow
 def test_other_label_columns_have_another_stamp(labelled):
     """A cache of a source holds its labels, so other labels need another stamp."""
     sources = [
@@ -381,6 +388,7 @@ def test_files_read_at_a_time_are_the_order_of_the_examples(labelled):
     assert other.stamp("train") != source.stamp("train")
 
 
+@pytest.mark.slow
 def test_files_read_at_a_time(tmp_path, monkeypatch):
     prepare(tmp_path, SIZES={"train": 20, "test": 4})
     given, plain = [], tfds.ReadConfig
@@ -459,6 +467,7 @@ def test_aircraft_is_found_by_its_name():
     assert FgvcAircraft.name in tfds.list_builders()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("feature", "refused"),
     [
@@ -567,6 +576,7 @@ def test_class_names_that_the_set_does_not_have_are_refused(labelled, names, sai
     assert str(error.value).startswith(f"dataset.class_names: {said}")
 
 
+@pytest.mark.slow
 def test_class_names_for_labels_that_are_numbers(tmp_path):
     names = ["ant", "bee", "cow"]
     plain = prepare(tmp_path, "plain", LABEL=tfds.features.Scalar(np.int64), SIZES={"train": 30})

@@ -22,6 +22,7 @@ def directory(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_the_source_has_one_target(directory):
     config = DatasetConfig(name="turned_digits", data_dir=str(directory))
     source = load_source(config, NUMBERS)

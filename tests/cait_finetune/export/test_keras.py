@@ -9,6 +9,7 @@ from cait_finetune.export import keras as exporter
 from tests.cait_finetune.export.exported_models import NAMES, lively_model, validation_of
 
 
+@pytest.mark.slow
 def test_the_keras_file_holds_class_names_and_temperature(tmp_path):
     """`tests/test_imports.py` checks that the library does not import the training code."""
     validation = validation_of(lively_model())
@@ -31,6 +32,7 @@ def test_the_keras_file_holds_class_names_and_temperature(tmp_path):
     np.testing.assert_array_equal(loaded.classifier.head.kernel, kernel)
 
 
+@pytest.mark.slow
 def test_a_differing_export_is_removed_and_the_earlier_file_stays(tmp_path, monkeypatch):
     validation = validation_of(lively_model())
     exporter.export(validation.exported, validation, tmp_path / "keras")

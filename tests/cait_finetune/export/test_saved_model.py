@@ -114,6 +114,7 @@ def test_the_signatures_names_and_shapes(exported):
     }
 
 
+@pytest.mark.slow
 def test_files_of_every_kind_get_evaluations_probabilities(exported):
     model, _, _, loaded = exported
     *_, probabilities = expected_outputs(model)
@@ -213,6 +214,7 @@ def served(module: ServingModule) -> dict[str, np.ndarray]:
     return {name: one.numpy() for name, one in outputs.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [SOFTMAX, SIGMOID])
 def test_a_temperature_changes_probabilities_and_no_class(activation):
     model = lively_model()
@@ -227,6 +229,7 @@ def test_a_temperature_changes_probabilities_and_no_class(activation):
     np.testing.assert_array_equal(got["probability"], got["probabilities"].max(-1))
 
 
+@pytest.mark.slow
 def test_the_largest_logit_wins_among_saturated_labels():
     model = lively_model()
     model.head.bias.assign([100.0, 200.0, 300.0, 100.0])

@@ -73,6 +73,7 @@ def test_the_graph_has_what_the_server_looks_for(exported):
         assert output.tensor_shape.dim[0].size == -1  # one row for each instance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 def test_files_in_json_get_calibrated_probabilities(exported, named):
     validation, directory, _ = exported
@@ -102,6 +103,7 @@ def test_the_default_signature_is_for_the_columnar_format(exported):
     assert "inconsistent batch size" in in_rows["error"]
 
 
+@pytest.mark.slow
 def test_the_serving_folder_links_to_the_exported_files(exported):
     directory = exported[1]
     for path in directory.rglob("*"):

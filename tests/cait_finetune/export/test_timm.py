@@ -75,6 +75,7 @@ def test_timm_gives_calibrated_probabilities(exported, tmp_path):
     assert got["data"]["input_size"] == [3, 32, 32]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "checked_by", ["cait_tf", pytest.param("timm", marks=pytest.mark.needs("timm"))]
 )
@@ -125,6 +126,7 @@ def test_a_timm_that_does_not_run_is_replaced(tmp_path, another_timm, timm, torc
     assert done["difference"] <= 1e-4
 
 
+@pytest.mark.slow
 def test_weights_that_timm_refuses_are_no_export(tmp_path, another_timm):
     another_timm(
         "import sys\n"
@@ -139,6 +141,7 @@ def test_weights_that_timm_refuses_are_no_export(tmp_path, another_timm):
     assert not (tmp_path / "timm").exists()
 
 
+@pytest.mark.slow
 def test_without_timm_the_file_is_checked_with_cait_tf(tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "find_spec", lambda name: None)
     validation = validation_of(lively_model())
@@ -147,6 +150,7 @@ def test_without_timm_the_file_is_checked_with_cait_tf(tmp_path, monkeypatch):
     assert done["difference"] <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_published_variant_is_called_by_its_name_whatever_the_size():
     model = cait_tf.create_model("cait_xxs24_224", num_classes=4, image_size=32)
     way = preprocessing(resize_mode="pad")

@@ -79,6 +79,7 @@ def test_probabilities_are_averaged():
     assert averaged.class_names == Mean.class_names
 
 
+@pytest.mark.slow
 def test_flip_gives_an_image_and_its_mirror_image_equal_probabilities(saved_run):
     image = picture(20, 30)
     there, back = encode(image), encode(image[:, ::-1])

@@ -20,6 +20,7 @@ def contents(photos) -> list[bytes]:
     return [path.read_bytes() for path in sorted(photos.iterdir())]
 
 
+@pytest.mark.slow
 def test_checkpoint_and_export_agree_but_for_the_calibration(run, saved_run, photos):
     exported, checkpoint = SavedModel(run / "export" / "saved_model"), Checkpoint(saved_run)
     assert exported.class_names == checkpoint.class_names == NAMES
@@ -29,6 +30,7 @@ def test_checkpoint_and_export_agree_but_for_the_calibration(run, saved_run, pho
     np.testing.assert_allclose(checkpoint(contents(photos)), calibrated, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_labels_have_probabilities_of_their_own(saved_run, photos):
     single = Checkpoint(saved_run)(contents(photos))
     other = dataclasses.replace(saved_run, task=task_of(TaskConfig("multi_label")))
@@ -76,6 +78,7 @@ def test_a_damaged_saved_model_is_one_message(tmp_path, harm):
         SavedModel(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_saved_model_with_the_variables_of_another_is_refused(run, tmp_path):
     """It would answer with the other model's numbers under its own class names."""
     place = tmp_path / "model"

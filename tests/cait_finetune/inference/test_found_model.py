@@ -129,6 +129,7 @@ def test_an_export_states_its_own_channels(empty_run, monkeypatch):
     assert find_model(empty_run).channels() == 4  # without config.yaml, which may be edited
 
 
+@pytest.mark.slow
 def test_a_run_without_a_result_is_named(bare_run, tmp_path, caplog):
     shutil.copytree(bare_run, tmp_path / "run")
     with caplog.at_level("WARNING", "cait_finetune"):

@@ -101,6 +101,7 @@ def test_a_model_of_fixed_size_gets_images_of_this_size(directory, write, open_m
     np.testing.assert_allclose(model(FILES), expected(fitted), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_images_of_one_size_go_together(directory):
     calls = []
 

@@ -73,6 +73,7 @@ def epoch(number, at):
     return "epoch", {"step": at, "epoch": number, "validation_top1": number / 10}
 
 
+@pytest.mark.slow
 def test_without_an_api_key_the_run_is_offline_and_prints_the_sync_command(tmp_path):
     run = Run(tmp_path)
     logger = run.begin()
@@ -198,6 +199,7 @@ def test_an_epoch_that_was_cut_off_is_there_whole(tmp_path):
     assert at == [(1, 1), (1, 2)]
 
 
+@pytest.mark.slow
 def test_another_run_in_the_same_place_is_another_run(tmp_path):
     for resumed in (False, False, True):
         logger = Run(tmp_path, mode="offline").begin(resumed)
@@ -320,6 +322,7 @@ def test_a_run_that_the_service_does_not_take_is_offline(tmp_path, service):
     assert [row["step"] for row in wandb_files.history(tmp_path)] == [1]
 
 
+@pytest.mark.slow
 def test_a_service_that_goes_away_keeps_everything_for_later(tmp_path, service):
     run = Run(tmp_path, finish_timeout=1.0)
     logger = run.begin()
@@ -340,6 +343,7 @@ def test_a_service_that_goes_away_keeps_everything_for_later(tmp_path, service):
     assert [row["step"] for row in wandb_files.history(tmp_path)] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_the_printed_sync_command_uploads_offline_runs(tmp_path, service):
     first = Run(tmp_path, mode="offline")
     logger = first.begin()

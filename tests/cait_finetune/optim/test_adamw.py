@@ -132,6 +132,7 @@ def test_the_first_step_follows_the_multiplier_and_decay_of_each_row(first_step)
         assert np.abs(moved).max() <= lr * (1 + row.weight_decay * np.abs(w).max()) * 1.001
 
 
+@pytest.mark.slow
 def test_the_sizes_of_the_first_step_are_the_multipliers(first_step):
     _, optimizer, before, gradients, after, _, _ = first_step
     for row in optimizer.rows:
@@ -142,11 +143,13 @@ def test_the_sizes_of_the_first_step_are_the_multipliers(first_step):
         assert size == pytest.approx(1e-2 * row.multiplier, rel=1e-2), row.path
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_step_is_that_before_it(first_step):
     *_, reported, computed = first_step
     assert reported == pytest.approx(computed, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_linear_probe_leaves_every_frozen_variable_as_it_was():
     strategy = one_device()
     with strategy.scope():

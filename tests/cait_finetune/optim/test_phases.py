@@ -160,6 +160,7 @@ def test_how_long_the_phases_are():
         ("head", 12), ("stage_2", 12), ("full", 36)]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_which_phases_leave_the_backbone_alone():
     assert [phase.head_only for phase in planned(tiny_model(), tuning("gradual"))] == [
         True, False, False, False]  # fmt: skip

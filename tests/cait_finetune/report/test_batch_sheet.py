@@ -9,6 +9,7 @@ from PIL import Image
 from cait_finetune.report.batch_sheet import draw_batch_sheet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 5, 8, 9, 32])
 def test_every_image_is_on_it(count, tmp_path):
     images = np.zeros((count, 8, 8, 3))

@@ -39,6 +39,7 @@ def test_the_file_adds_up_to_every_image(tmp_path):
     assert len(wrong) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "least"), [(2, 300), (10, 500), (25, 900), (26, 600), (300, 600)]
 )
@@ -62,6 +63,7 @@ def test_the_overview_has_the_largest_share_of_each_block():
     np.testing.assert_array_equal(_blocks(one, 3), wanted)
 
 
+@pytest.mark.slow
 def test_memory_follows_the_images_not_the_classes(tmp_path):
     classes, count = 8_000, 500
     rng = np.random.default_rng(0)

@@ -47,6 +47,7 @@ def test_a_picture_of_sensible_size_with_something_on_it(tmp_path, epochs):
     assert (picture == 255).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_numbers(tmp_path):
     draw_curves(*records(3), "same title", tmp_path / "one.png")
     draw_curves(*records(3, level=5.0), "same title", tmp_path / "two.png")

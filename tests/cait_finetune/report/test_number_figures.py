@@ -61,6 +61,7 @@ def test_all_images_are_shown(drawn, draw, images):
     assert ("darker: more images" in legend(figure)) == (images == 4000)
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("targets", [1, 2, 4, 5, 13])
 def test_a_panel_per_target_up_to_twelve(drawn, draw, targets):
@@ -129,6 +130,7 @@ def test_an_extreme_prediction_is_outside_the_axes_and_counted(drawn, draw):
     assert images_in(figure.axes[0]) == 299
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("images", [1, 2, 2000])

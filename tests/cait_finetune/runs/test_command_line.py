@@ -45,6 +45,7 @@ def test_the_words_of_a_run(commands):
     assert of_another is None
 
 
+@pytest.mark.slow
 def test_of_several_runs_each_has_its_own(commands):
     said = commands("-m", "-cn", "flowers_notebook", "seed=1,2", "hydra.sweep.dir=sweep")
     assert [command for command, _ in said] == [
@@ -61,6 +62,7 @@ def test_a_folder_of_recipes_is_named(commands, tmp_path):
 TYPED = ["2024_01", "a,b", "d/été (1)", "it's", "x=y", "[a]", "a\\", "1:30", "null"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TYPED)
 def test_the_recorded_command_repeats_the_typed_words(commands, text):
     words = [f"dataset.license={text}", "dataset=folder", "dataset.class_names=[01,'a,b',no]"]
@@ -72,6 +74,7 @@ def test_the_recorded_command_repeats_the_typed_words(commands, text):
     assert config.dataset.class_names == ["01", "a,b", "no"]
 
 
+@pytest.mark.slow
 def test_one_of_several_texts_runs_again(commands):
     said = commands("-m", "dataset.license=1e3,'a,b',choice", "hydra.sweep.dir=1_0")
     typed = [shlex.split(command)[3:] for command, _ in said]

@@ -29,6 +29,7 @@ def train_on(run, names=NAMES):
     cait_tf.save_weights(model, run.saved.directory.best_checkpoint, {"classes": "\n".join(names)})
 
 
+@pytest.mark.slow
 def test_the_model_is_that_of_the_best_weights_now(own):
     images = np.zeros((1, 16, 16, 3), "float32")
     first, before = own.model, np.asarray(own.model(images))
@@ -39,6 +40,7 @@ def test_the_model_is_that_of_the_best_weights_now(own):
     np.testing.assert_allclose(np.asarray(own.model(images)) - before, [[0, 7, 0]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_files_of_the_model_state_the_preparation_of_its_images(bare_run, tmp_path):
     directory = shutil.copytree(bare_run, tmp_path / "run")
     before = load_run(directory)

@@ -49,6 +49,7 @@ def test_the_whole_command_again_is_right_too(run):
     assert without_resume(config) == without_resume(checked(*FIRST))
 
 
+@pytest.mark.slow
 def test_a_run_of_a_version_that_wrote_the_default_shares_is_resumed(run):
     saved = OmegaConf.load(run / "config.yaml")
     saved.dataset.splits.shares = [0.8, 0.1, 0.1]
@@ -84,6 +85,7 @@ def test_free_keys_may_change_and_are_listed(run):
     ]
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_with_other_loggers(run):
     config, changes = resume(run, "logger=[wandb,csv]", "logger.wandb.tags=[late]")
     assert config.logger.csv
@@ -96,6 +98,7 @@ def test_a_run_may_go_on_with_other_loggers(run):
     assert (silent.csv, silent.wandb.enabled) == (False, False)
 
 
+@pytest.mark.slow
 def test_changes_of_one_resume_hold_for_the_next(run):
     words = ("export=[saved_model,onnx]", "logger=csv", "train.max_hours=2", "dataset.cache=memory")
     given, changes = resume(run, *words, "export.push_to_hub=me/it", "dataset.accept_changes=true")
@@ -183,6 +186,7 @@ def finish(run, **more):
     (run / "result.json").write_text(json.dumps(result))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_finished(run):
     finish(run)
     with pytest.raises(UserError, match="whose run is finished") as error:
@@ -198,6 +202,7 @@ def test_a_run_that_is_finished(run):
     assert f"python -m cait_finetune export run={run} export=onnx" in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_finished_run_whose_exports_were_removed_makes_them_again(run):
     finish(run, exports={"saved_model": {"path": "export/saved_model"}})
     assert resume(run)[0].resume == str(run)
@@ -208,6 +213,7 @@ def test_a_finished_run_whose_exports_were_removed_makes_them_again(run):
         resume(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ended_by", "word"),
     [
@@ -251,6 +257,7 @@ def automatic(run):
     return run
 
 
+@pytest.mark.slow
 def test_the_whole_command_of_a_run_with_computed_statistics(automatic):
     words = (*FIRST, "model.in_channels=1", "preprocessing.std=auto")
     for config, changes in (
@@ -262,6 +269,7 @@ def test_the_whole_command_of_a_run_with_computed_statistics(automatic):
         assert (config.preprocessing.mean, config.preprocessing.std) == ([0.25], [0.5])
 
 
+@pytest.mark.slow
 def test_other_statistics_than_the_computed_ones_are_refused(automatic):
     with pytest.raises(UserError, match=r"preprocessing\.mean: \[0\.25\] → \[0\.3\]"):
         resume(automatic, "preprocessing.mean=[0.3]")

@@ -27,6 +27,7 @@ def directory(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_model_images_and_preprocessing_are_the_runs_own(directory):
     run = read_run(directory)
     source = run.load_source(RunDataConfig(), "attention", print)

@@ -70,6 +70,7 @@ def test_repeated_in_training_the_state_is_saved_and_the_status_stays(name):
     assert end(_TRAINING, name) == (75, said)
 
 
+@pytest.mark.slow
 def test_repeated_ctrl_c_in_training():
     status, said = end(_TRAINING, "INT")
     assert status == 130, said
@@ -81,6 +82,7 @@ def test_after_the_last_line_the_status_is_that_of_the_work(name):
     assert end("    pass\npester(NAME)", name) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "status", "said"),
     [

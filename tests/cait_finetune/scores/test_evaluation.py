@@ -81,6 +81,7 @@ def test_no_image_at_all_is_no_accuracy():
     assert (got.top1, got.mean_per_class, got.examples) == (0.0, 0.0, 0)
 
 
+@pytest.mark.slow
 def test_a_real_model_equals_numpy_on_its_logits():
     model = tiny_model(num_classes=9)
     rng = np.random.default_rng(0)
@@ -134,6 +135,7 @@ def test_no_images_is_not_a_division_by_zero():
     assert Evaluator(given_logits)(stream).examples == 0
 
 
+@pytest.mark.slow
 def test_an_evaluator_follows_the_weights():
     model = tiny_model(num_classes=6)
     images = np.random.default_rng(0).normal(size=(6, 32, 32, 3)).astype("float32")

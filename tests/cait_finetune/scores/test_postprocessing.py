@@ -70,7 +70,9 @@ def test_an_impossible_alpha_is_refused(alpha):
     "widths", [[-1.0], ["1"], 2.0, {"a": 1.0}, [None], [float("nan")], [float("inf")]]
 )
 def test_impossible_half_widths_are_refused(widths):
-    with pytest.raises(ValueError, match=r"^half_widths, a finite number of at least 0 for each target$"):
+    with pytest.raises(
+        ValueError, match=r"^half_widths, a finite number of at least 0 for each target$"
+    ):
         Numbers(0.1).stated({"alpha": 0.1, "half_widths": widths})
 
 

@@ -24,6 +24,7 @@ def some(count=11, several=False, seed=0):
     return Predictions(logits, labels, [f"bilder/ä_{n}.png" for n in range(count)], NAMES)
 
 
+@pytest.mark.slow
 def test_real_images_alone_are_predicted_in_order():
     model = tiny_model(num_classes=3)
     rng = np.random.default_rng(0)

@@ -43,6 +43,7 @@ def test_the_file_holds_what_wandb_asks_for():
     assert document["command"][-1] == "${args_no_hyphens}"
 
 
+@pytest.mark.slow
 def test_the_own_keys_change_the_file():
     document = written(
         "seed=1,2", "sweep.method=grid", "sweep.name=night", "sweep.metric=validation_loss",
@@ -56,6 +57,7 @@ def test_the_own_keys_change_the_file():
     assert not Path("sweep.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_grid_is_made_whole():
     document = written("seed=range(3)", "train.epochs=1,2", "sweep.method=grid")
     assert not {"run_cap", "early_terminate"} & set(document)
@@ -63,6 +65,7 @@ def test_a_grid_is_made_whole():
     assert "early_terminate" not in other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "metric"),
     [
@@ -76,6 +79,7 @@ def test_the_metric_is_what_decides_the_best_epoch(words, metric):
     assert written(*words, "seed=1,2")["metric"]["name"] == metric
 
 
+@pytest.mark.slow
 def test_a_recipe_defines_the_varied_keys():
     document = written("-cn", "flowers_sweep", "train.label_smoothing=0.05")
     assert set(document["parameters"]) == {
@@ -121,6 +125,7 @@ def test_a_mistake_is_one_message_and_no_file(word, message, monkeypatch, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["offline", "disabled"])
 def test_an_offline_or_disabled_wandb_logger_is_refused(mode):
     with pytest.raises(UserError, match=f"wandb.mode: got {mode}, expected auto or online"):
@@ -138,6 +143,7 @@ def test_a_file_that_cannot_be_written(tmp_path):
         written("seed=1,2", "sweep.out=file/s.yaml")
 
 
+@pytest.mark.slow
 def test_without_a_login_the_file_stays(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
@@ -188,6 +194,7 @@ def test_wandbs_own_agent_runs_it(tmp_path, monkeypatch):
     assert "optimizer.base_lr=3.2e-05" in (run / "command.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_file_with_other_content_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_sweep(["seed=1,2"])

@@ -13,6 +13,7 @@ def read(*words):
     return read_space(list(words), lambda fixed: configure(*fixed))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "parameter"),
     [
@@ -48,6 +49,7 @@ def test_a_typed_distribution(word, parameter):
     }
 
 
+@pytest.mark.slow
 def test_read_space_checks_every_value_with_the_first_value_of_other_keys():
     tried = []
 
@@ -64,6 +66,7 @@ def test_read_space_checks_every_value_with_the_first_value_of_other_keys():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "message"),
     [

@@ -96,6 +96,7 @@ def test_slurm_outside_of_a_step():
         find_cluster(DistributionConfig("multi_worker", cluster="slurm"))
 
 
+@pytest.mark.slow
 def test_peers_that_come_late_are_waited_for():
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
     ended = []
@@ -118,6 +119,7 @@ def test_peers_that_come_late_are_waited_for():
     assert sorted(ended) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_come_is_named():
     ours, theirs = (f"127.0.0.1:{port}" for port in free_ports(2))
     with pytest.raises(

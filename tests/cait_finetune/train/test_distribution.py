@@ -69,6 +69,7 @@ def test_a_tpu_that_is_not_there(name, monkeypatch):
         build_strategy(DistributionConfig("tpu", tpu=name))
 
 
+@pytest.mark.slow
 def test_a_tpu_address_that_does_not_answer():
     with pytest.raises(UserError, match=r"no answer from 127\.0\.0\.1:9 in 1 s"):
         build_strategy(DistributionConfig("tpu", tpu="grpc://127.0.0.1:9", timeout=1.0))

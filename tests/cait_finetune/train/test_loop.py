@@ -251,6 +251,7 @@ def test_images_per_second_is_positive(epochs):
     assert 0 < speed < math.inf
 
 
+@pytest.mark.slow
 def test_the_first_steps_which_trace_do_not_count_as_speed():
     run = Run([(0.5, 1.0)] * 2, steps_per_epoch=1)
     quick = run.step
@@ -267,6 +268,7 @@ def test_the_first_steps_which_trace_do_not_count_as_speed():
     assert run().images_per_second() > 8  # with the slow first step: at most 8 images per second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "waits"), [(0.0, False), (0.1, True)])
 def test_a_slow_input_pipeline_is_reported_once(seconds, waits):
     run = Run([(0.5, 1.0)] * 3, log_every=1)

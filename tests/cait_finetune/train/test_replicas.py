@@ -110,6 +110,7 @@ def test_two_replicas_are_one_device(both):
             np.testing.assert_allclose(others[key], own, rtol=0, atol=1e-5, err_msg=key)
 
 
+@pytest.mark.slow
 def test_the_mean_is_no_copy_of_the_weights(both):
     for one in both:
         assert (

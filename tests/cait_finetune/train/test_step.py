@@ -95,6 +95,7 @@ def test_a_gradient_below_the_limit_is_left_alone(clipped):
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_mean_loss(clipped):
     model, images, labels, result = clipped
     variables = [variable.value for variable in model.weights]
@@ -204,6 +205,7 @@ def test_float16_skips_what_overflows_then_learns():
     assert float(loss_scale.scale) == 2.0**12
 
 
+@pytest.mark.slow
 def test_the_loss_scale_is_taken_out_of_the_gradient():
     # In float32 a loss scale changes only rounding, and a power of two changes nothing.
     strategy = one_device()
@@ -368,6 +370,7 @@ def test_several_steps_of_parts_in_one_call():
     assert largest_difference(single, snapshot(step._model)) <= 1e-6
 
 
+@pytest.mark.slow
 def test_accumulation_of_mixed_labels():
     whole, metrics, _ = trained(targets=True)
     split, split_metrics, _ = trained(targets=True, accumulation=2)
@@ -375,6 +378,7 @@ def test_accumulation_of_mixed_labels():
     np.testing.assert_allclose(split_metrics, metrics, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rematerialisation_gives_the_same_gradients(plain):
     whole, metrics = plain
     again, again_metrics, _ = trained(model_options={"remat": True})
@@ -402,6 +406,7 @@ def test_several_steps_in_one_call(plain):
     assert largest_difference(single, snapshot(model)) <= 1e-6
 
 
+@pytest.mark.slow
 def test_malloc_trim_runs_once_after_tracing(monkeypatch):
     given = []
     monkeypatch.setattr(tuning, "malloc_trim", lambda: given.append(step.count.numpy()))
@@ -414,6 +419,7 @@ def test_malloc_trim_runs_once_after_tracing(monkeypatch):
     assert given == [1]  # after the first step
 
 
+@pytest.mark.slow
 def test_the_garbage_collector_is_off_while_tracing():
     enabled = []
 
@@ -461,6 +467,7 @@ def test_a_restored_step_continues_the_random_draws():
     assert largest_difference(whole, snapshot(fresh._model)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warmup", [False, True])
 def test_the_moving_average_is_its_formula(warmup):
     strategy = one_device()
@@ -555,6 +562,7 @@ class BatchNormProbe:
         return self.model.head.norm
 
 
+@pytest.mark.slow
 def test_batchnorm_normalises_by_the_whole_batch_and_keeps_a_moving_average():
     probe = BatchNormProbe(steps=2, accumulation=4)
     features = np.asarray(probe.model.backbone(probe.images))
@@ -565,6 +573,7 @@ def test_batchnorm_normalises_by_the_whole_batch_and_keeps_a_moving_average():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"accumulation": 4}, {"accumulation": None}, {"jit_compile": True}], ids=str
 )
@@ -584,6 +593,7 @@ def test_a_step_without_a_finite_gradient_keeps_the_statistics():
     assert all(np.array_equal(before[path], after[path]) for path in before)
 
 
+@pytest.mark.slow
 def test_a_batchnorm_head_on_features_takes_the_whole_batch():
     features, labels = np.random.default_rng(0).normal(size=(8, 48)).astype("float32"), batch()[1]
     steps = []
@@ -596,6 +606,7 @@ def test_a_batchnorm_head_on_features_takes_the_whole_batch():
     assert all(np.array_equal(steps[0][path], steps[1][path]) for path in steps[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["linear", "batchnorm_linear"])
 def test_statistics_of_targets_stay_exactly_constant(head):
     strategy = one_device()
@@ -638,6 +649,7 @@ def test_statistics_of_targets_allow_micro_batches():
     assert step._micro_batches(batch()[0]) == 2
 
 
+@pytest.mark.slow
 def test_a_head_of_a_regressor_gives_numbers_in_the_targets_units():
     model = cait_tf.CaiTRegressor(
         1, image_size=32, embed_dim=48, depth=1, depth_token_only=1, num_heads=2

@@ -85,6 +85,7 @@ def test_the_records_and_the_rate_of_each_group_go_to_all(tmp_path, phases):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_gives_what_it_knows_again(tmp_path, phases):
     run = prepared(tmp_path / "run", phases)
     with logged(checked(*ALL), run):

@@ -64,12 +64,14 @@ def test_every_image_that_can_be_read_is_predicted_under_its_own_id(scored, sour
         assert one.class_names == ("cat", "dog")
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_model_to_the_bit(scored):
     _, scores, of_the_model = scored
     assert scores.test == of_the_model
     assert scores.as_dict()["test"]["loss"] == of_the_model.loss
 
 
+@pytest.mark.slow
 def test_an_image_that_is_gone_is_named(scored, source):
     predictions, *_ = scored
     with pytest.raises(UserError, match=r"dataset\.splits\.test: got other images"):

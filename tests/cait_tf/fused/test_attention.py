@@ -93,6 +93,7 @@ def map_products(dtype: str) -> tuple[int, int, int]:
     return len(made) - len(again), len(again), len(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_gradient_recomputes_the_attention_maps(dtype):
     # Forward: scores, mixing, softmax, mixing. Backward: the same four and three gradients.

@@ -34,6 +34,7 @@ def test_inference_is_free_of_xla_unless_it_is_asked_for(block):
     assert compiled_parts(fused, x) == 9
 
 
+@pytest.mark.slow
 def test_compiled_inference_computes_the_same(block):
     x = tf.constant(normal(2, 9, 16), tf.float32)
     near = POLICIES[block.dtype_policy.name]

@@ -118,6 +118,7 @@ def test_nothing_is_hoisted_eagerly_or_on_an_accelerator(eager, monkeypatch):
         assert casts(before.get_concrete_function().graph, KERNEL.shape) == (0, 2)
 
 
+@pytest.mark.slow
 @CPU_ALONE
 def test_inference_in_parts_rounds_a_kernel_before_them(monkeypatch):
     monkeypatch.setattr(thresholds, "LEAST_PATCHES", {False: 16})

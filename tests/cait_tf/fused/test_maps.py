@@ -26,6 +26,7 @@ def both(inputs: list[tf.Tensor]) -> list[np.ndarray]:
     return [tf.cast(run(*inputs), tf.float64).numpy() for run in runs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", NEAR)
 @pytest.mark.parametrize("heads", [2, 4, 6, 8])
 def test_two_pass_maps_equal_three_pass_maps(heads, dtype):

@@ -116,6 +116,7 @@ def test_results_of_any_structure_come_back_in_the_order_of_the_images(small):
     np.testing.assert_array_equal(result["pair"][1], images[:, :1])
 
 
+@pytest.mark.slow
 def test_a_batch_of_unknown_size_is_not_divided(small):
     backbone = CaiTBackbone(image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2)
     infer = tf.function(lambda x: kernels.infer(backbone, x))
@@ -123,6 +124,7 @@ def test_a_batch_of_unknown_size_is_not_divided(small):
     assert infer(tf.zeros([12, 8, 8, 3])).shape == (12, 16)
 
 
+@pytest.mark.slow
 def test_a_batch_is_not_divided_eagerly_or_on_an_accelerator(small, monkeypatch):
     backbone = CaiTBackbone(image_size=8, patch_size=4, embed_dim=16, depth=1, num_heads=2)
     images = tf.zeros([12, 8, 8, 3])

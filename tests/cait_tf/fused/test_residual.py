@@ -57,6 +57,7 @@ FORMULAS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_xla", [True, False], ids=["xla", "plain"])
 @pytest.mark.parametrize(("dtype", "near"), [("float64", 1e-12), ("float32", 3e-5)])
 @pytest.mark.parametrize("name", FORMULAS)
@@ -65,6 +66,7 @@ def test_value_and_gradients_are_those_of_the_plain_formula(name, dtype, near, b
     assert distance(*FORMULAS[name], dtype) < near
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 def test_a_branch_in_half_precision_of_a_stream_in_float32(half):
     """The weights and their gradients are float32."""

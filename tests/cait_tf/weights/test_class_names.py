@@ -179,6 +179,7 @@ def test_equal_lists_match_column_by_column_whatever_is_repeated():
     assert other.repeated == ["crane"]
 
 
+@pytest.mark.slow
 def test_columns_of_one_name_stay_as_initialised_and_that_is_noted(tmp_path):
     named, path = golden.classifier(), tmp_path / "repeated.safetensors"
     load_weights(named, golden.SAFETENSORS)

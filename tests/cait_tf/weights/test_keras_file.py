@@ -14,6 +14,7 @@ def save(model, path):
     (model.save if path.suffix == ".keras" else model.save_weights)(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize(
     "create",
@@ -37,6 +38,7 @@ def test_every_parameter_is_read_under_its_name(create, file, tmp_path):
     golden.assert_same(keras_file.read(tmp_path / file), golden.values(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_a_trained_models_file_loads_without_its_optimizer(file, images, tmp_path):
     trained, model = golden.classifier(), golden.classifier()
@@ -81,6 +83,7 @@ def test_a_truncated_file_is_refused(kept, file, golden_classifier, tmp_path):
         keras_file.read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("create", [golden.classifier, golden.backbone])
 def test_keras_own_loading_does_not_take_one_grid_for_another(create, tmp_path):
     """2x8 and 4x4 grids both have 16 patches: the shapes match, but the positions do not."""

@@ -123,6 +123,7 @@ def test_another_image_size_resamples_the_position_embedding(image_size, grid):
     np.testing.assert_array_equal(golden.values(model)["pos_embed"], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["wide.safetensors", "wide.weights.h5", "wide.keras"])
 def test_a_non_square_model_finds_its_own_file_again(file, tmp_path):
     saved, loaded = golden.backbone(image_size=[32, 128]), golden.backbone(image_size=[32, 128])
@@ -215,6 +216,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         load_weights(golden.classifier(), tmp_path / "weights.npz")
 
 
+@pytest.mark.slow
 def test_a_directory_without_a_saved_model_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="or a SavedModel directory"):
         load_weights(golden.classifier(), tmp_path)

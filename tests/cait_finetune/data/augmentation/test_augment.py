@@ -54,6 +54,7 @@ def test_always_mirrored(seed):
     np.testing.assert_array_equal(augmented(seed, config), PREPROCESSING(IMAGE)[:, ::-1])
 
 
+@pytest.mark.slow
 def test_mirrored_half_of_the_time():
     config = configured(scale=(1.0, 1.0), flip=0.5)
     plain = PREPROCESSING(IMAGE).numpy()
@@ -206,6 +207,7 @@ def test_the_keys_of_rand_augment(key, value):
     assert sum(differing) >= 3
 
 
+@pytest.mark.slow
 def test_three_augment_gives_grey_solarized_or_blurred():
     config = dataclasses.replace(
         configured((1.0, 1.0), (1.0, 1.0), 0.0), three_augment=True, color_jitter=0.0
@@ -225,6 +227,7 @@ def test_three_augment_gives_grey_solarized_or_blurred():
     assert min(counts) >= 10
 
 
+@pytest.mark.slow
 def test_jitter_keeps_within_its_strength():
     config = dataclasses.replace(configured((1.0, 1.0), (1.0, 1.0), 0.0), color_jitter=0.3)
     grey = tf.fill((40, 48, 3), tf.constant(100, tf.uint8))  # only brightness changes it

@@ -31,6 +31,7 @@ def test_mixup_or_cutmix_with_a_probability_above_zero_mixes():
     assert not mixes(dataclasses.replace(BOTH, mix_probability=0.0))
 
 
+@pytest.mark.slow
 def test_mixup_gives_every_pixel_the_share():
     shares, own = masks(MIXUP)
     assert np.array_equal(own, np.broadcast_to(shares[:, None, None].astype("float32"), own.shape))
@@ -41,6 +42,7 @@ def test_mixup_gives_every_pixel_the_share():
     assert shares.var() == pytest.approx(1 / (4 * 2.6), abs=0.015)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(SIZE, SIZE), WIDE])
 def test_cutmix_swaps_a_box_and_counts_what_is_left(size):
     shares, own = masks(CUTMIX, size=size)
@@ -56,6 +58,7 @@ def test_cutmix_swaps_a_box_and_counts_what_is_left(size):
     assert len({round(float(share), 3) for share in shares}) > 50
 
 
+@pytest.mark.slow
 def test_the_box_of_cutmix_has_the_ratio_of_the_image():
     _, own = masks(CUTMIX, size=WIDE)
     inside = [
@@ -72,6 +75,7 @@ def test_the_box_of_cutmix_has_the_ratio_of_the_image():
     assert all(3 * tall <= wide < 3 * (tall + 1) for tall, wide in inside)
 
 
+@pytest.mark.slow
 def test_mix_switch_probability_chooses_between_mixup_and_cutmix():
     _, own = masks(BOTH)
     is_box = np.array([set(np.unique(one)) <= {0.0, 1.0} for one in own])
@@ -80,6 +84,7 @@ def test_mix_switch_probability_chooses_between_mixup_and_cutmix():
     assert set(np.unique(masks(always, 50)[1])) <= {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_some_pairs_are_left_alone():
     shares, _ = masks(dataclasses.replace(MIXUP, mix_probability=0.3))
     assert 0.62 < (shares == 1).mean() < 0.78

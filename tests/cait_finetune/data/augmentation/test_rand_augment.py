@@ -35,6 +35,7 @@ def test_the_operations_of_timm():
     assert len(OPERATIONS) == 15
 
 
+@pytest.mark.slow
 def test_the_seed_decides():
     np.testing.assert_array_equal(augmented(1, probability=1.0), augmented(1, probability=1.0))
     pictures = {augmented(seed, probability=1.0).tobytes() for seed in range(20)}
@@ -51,6 +52,7 @@ def test_each_operation_is_made_with_the_probability():
     assert 30 <= sum(kept) <= 75  # a quarter has no operation; some operations change nothing
 
 
+@pytest.mark.slow
 def test_more_operations_change_the_image_more():
     def change(operations: int) -> float:
         return np.mean(

@@ -57,6 +57,7 @@ def test_other_class_names_are_other_examples(source):
     assert source.stamp("train") != other.stamp("train")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_named_and_left_out(source):
     """A user deletes a file while a run trains."""
     files = source.files["train"]

@@ -62,6 +62,7 @@ def test_no_image_is_in_two_splits(splits):
     assert sum(map(len, seen)) == len(set.union(*seen))
 
 
+@pytest.mark.slow
 def test_a_second_build_is_identical(splits, tmp_path):
     again = tfds.as_numpy(prepared(tmp_path).as_dataset(split="test", batch_size=-1))
     for key in ("image", "label"):

@@ -186,6 +186,7 @@ def test_targets_in_another_order(listed):
     np.testing.assert_array_equal(swapped.labels("train"), source.labels("train")[:, ::-1])
 
 
+@pytest.mark.slow
 def test_weights_follow_the_numbers(listed):
     columns = ColumnsConfig(targets=["age", "height"], weight="weight")
     source = from_numbers(listed, columns)
@@ -202,6 +203,7 @@ def test_weights_follow_the_numbers(listed):
     )
 
 
+@pytest.mark.slow
 def test_caches_keep_the_numbers(listed):
     source = from_numbers(listed)
     cached = Cached(source, listed.parent / "cache")

@@ -35,12 +35,14 @@ def leaning(tmp_path_factory):
     return opened
 
 
+@pytest.mark.slow
 def test_num_classes_of_the_set_does_not_count_the_classes_of_its_labels(leaning):
     names = leaning("direction", "digit").class_names
     assert names[:3] == ("direction=left", "direction=right", "digit=0")
     assert leaning("direction", "digit", num_classes=10).class_names == names
 
 
+@pytest.mark.slow
 def test_images_without_any_of_the_labels_are_left_out(leaning):
     whole, source = leaning("digit", "direction"), leaning("direction")
     assert not any("left out" in note for note in whole.notes)
