@@ -19,6 +19,7 @@ _HOMES = {
     "ImageClassifier": "image_classifier",
     "ImageRegressor": "image_regressor",
     "ImageSeveralClassifier": "image_several",
+    "CaiTPyramid": "pyramid",
     "create_model": "models",
     "get_variant": "variants",
     "preprocess": "preprocessing",
