@@ -68,7 +68,8 @@ def examples(
 def image_advice(pixels: np.ndarray) -> str:
     """Return a line that says how to convert an image to ``(h, w, 3)`` uint8. Empty: no advice.
 
-    Images of another number of channels than 1 and 3 are bands: the line names `model.in_channels`.
+    For an image with neither 1 nor 3 channels, the line names `model.in_channels`, unless the channels
+    come first.
     """
     if not pixels.size:
         return "Leave empty images out."
@@ -109,7 +110,7 @@ def bands_advice(pixels: np.ndarray, channels: int) -> str:
     """Return a line that says how to convert an image for `model.in_channels`. Empty: no advice.
 
     Args:
-        channels: `model.in_channels`, another number than 3.
+        channels: `model.in_channels`, which is not 3.
     """
     if not pixels.size:
         return "Leave empty images out."

@@ -91,7 +91,7 @@ def label_name(split: str, label: Any, names: Sequence[str] | None) -> str:
 
 
 def label_value(split: str, label: Any) -> Any:
-    """Return a tensor or array as NumPy's or Python's value, bytes as text.
+    """Convert a tensor to its NumPy value, and bytes to text. Return other labels unchanged.
 
     Raises:
         UserError: the label is bytes that are not UTF-8.

@@ -62,15 +62,16 @@ def write_splits(
             `None`: the names that the data set states, or the labels themselves.
         folder: folder of all such data sets.
         upright: turn PIL images as their EXIF orientation states.
-        channels: `model.in_channels`. With another number c than 3, an image is ``(h, w, c)`` of the types
-            that `data.bands` reads, or ``(h, w)`` for one, and is written to an NPY file.
+        channels: `model.in_channels`, c. If c is not 3, an image is ``(h, w, c)`` of a type that
+            `data.bands` reads, and is written to an NPY file. If c is 1, it can also be ``(h, w)``.
 
     Returns:
         The table, and the names of the classes in the order of the labels.
 
     Raises:
-        UserError: a split has no images or never ends, an image has another type or shape, a label has no name, a name
-            has spaces around it, `class_names` has no order, or it contradicts the data set's own names.
+        UserError: a split has no images or never ends, an image has another type or shape, a label has no
+            name, a name has spaces around it, `class_names` has no order, or `class_names` contradicts
+            the data set's own names.
     """
     given = {split: data for split, data in splits.items() if data is not None}
     names = class_order(given, class_names)

@@ -1,7 +1,7 @@
 """Decode images of bands: any number of channels but three, as float32.
 
-The values of a file are in one unit, which `preprocessing.mean` and `preprocessing.std` share: 8-bit
-levels are divided by 255, 16-bit levels by 65535, and floating-point values stay as they are. PNG, JPEG,
+Decoded values, `preprocessing.mean` and `preprocessing.std` have the same unit: 8-bit levels are
+divided by 255, 16-bit levels by 65535, and floating-point values stay as they are. PNG, JPEG,
 NPY and the tensors of TFDS are decoded in TensorFlow's graph, so that an exported SavedModel decodes them
 identically. Sources convert TIFF to NPY when they read a file (`data.tiff`).
 """
@@ -118,7 +118,7 @@ def is_readable(kind: np.dtype) -> bool:
 
 
 def npy_bytes(values: np.ndarray) -> bytes:
-    """Return an array as the bytes of an NPY file, little-endian and in C order, as `decode_bands` reads it."""
+    """Return an array as NPY bytes that `decode_bands` reads: little-endian and in C order."""
     file = io.BytesIO()
     kind = values.dtype.newbyteorder("<")
     np.save(file, np.ascontiguousarray(values, kind), allow_pickle=False)
@@ -126,7 +126,7 @@ def npy_bytes(values: np.ndarray) -> bytes:
 
 
 def _decoded(data: tf.Tensor) -> tf.Tensor:
-    head = tf.strings.substr(tf.strings.join([data, bytes(25)]), 0, 25)  # of a short file, too
+    head = tf.strings.substr(tf.strings.join([data, bytes(25)]), 0, 25)  # padded
     png = tf.equal(tf.strings.substr(head, 0, 4), b"\x89PNG")
     deep = tf.equal(tf.strings.substr(head, 24, 1), b"\x10")  # bits of a channel
     kinds = [
@@ -168,8 +168,8 @@ def _npy(data: tf.Tensor) -> tf.Tensor:
 
     Source: the description in ``numpy.lib.format``.
     """
-    # An operation that fails quotes the string, and Python cannot read such a message of binary data.
-    # No position may therefore lie behind the end of the file.
+    # A failed operation quotes its input, and Python cannot decode the binary data in the message.
+    # Therefore check each position against the size of the file before reading there.
     size = tf.strings.length(data)
     data = refused_unless(size > 12, _SHORT, data)
     head = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 0, 12), tf.uint8), tf.int32)
@@ -183,7 +183,8 @@ def _npy(data: tf.Tensor) -> tf.Tensor:
     name = tf.strings.regex_replace(header, r"(?s).*'descr': *'([^']*)'.*", r"\1")
     is_type = tf.equal(name, list(_TYPES))
     names = tf.constant([*_OTHER_TYPES.values(), "other"])
-    other = tf.argmax(tf.equal(name, [*_OTHER_TYPES, name]))  # a TIFF becomes an NPY, too
+    other = tf.argmax(tf.equal(name, [*_OTHER_TYPES, name]))
+    # The reason does not name NPY, because the file may be a TIFF that the source converted.
     reason = tf.strings.join([names[other], " values: convert them to uint16 or float32"])
     body = refused_unless(tf.reduce_any(is_type), reason, body)
     in_c_order = tf.strings.regex_full_match(header, r"(?s).*'fortran_order': *False.*")

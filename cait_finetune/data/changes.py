@@ -85,7 +85,7 @@ def _renamed(old: Mapping[str, _Entry], new: Mapping[str, _Entry]) -> dict[str, 
 def _changes(old: _Entry, new: _Entry) -> list[str]:
     """Return the kinds of change of one image, except a change of its id."""
     listed, was = len(new.splits), len(old.splits)
-    # An image that is listed once more has the same contents, labels and splits.
+    # Listing an image more often repeats its contents, labels and splits: compare distinct values.
     distinct: Callable[[Iterable[str]], list[str]] = (
         sorted if listed == was else lambda values: sorted(set(values))
     )

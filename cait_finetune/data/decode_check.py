@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _SHARE = 1 / 20  # of the training time that the check may take
 _SHORTEST = 20.0  # seconds of the shortest run, most of which is tracing and compiling
-_FEW = 256  # images that are always decoded, because they are quick to decode
+_FEW = 256  # the check decodes all images if there are at most this many
 
 # Upper bounds of operations per second: a core with two AVX-512 units at 4 GHz in float32, and an
 # accelerator.

@@ -16,7 +16,8 @@ _SIZE = 16  # pixels
 class DigitPairs(tfds.core.GeneratorBasedBuilder):
     """1,797 images of 16x16 pixels with a digit in each half; the splits of `Digits`.
 
-    Each digit is once on the left, and its partner from the same split on the right, at any height.
+    Each digit is once in the left and once in the right half, beside a random digit of its split. Its
+    height is random.
     ``labels`` lists the one or two different digits.
     """
 

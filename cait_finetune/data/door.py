@@ -51,7 +51,7 @@ def check_labels(source: Source, splits: Sequence[str] = SPLITS) -> None:
 
 
 def leave_out_unlabelled(source: Source, splits: Sequence[str] = SPLITS) -> Source:
-    """Return the source without the images of these splits that have no label, and a note on them.
+    """Leave out the images of these splits that have no label, and note their number in the source.
 
     Raises:
         UserError: no image of a split has a label.
@@ -149,7 +149,7 @@ def _warn_of_twice(source: Source, contents_compared: bool) -> None:
     ids = {split: source.ids(split) for split in SPLITS}
     if len(set().union(*ids.values())) == sum(map(len, ids.values())):
         return
-    if not source.light_records:  # other readers warn of rows that are there twice
+    if not source.light_records:  # a table's reader warns of repeated rows itself
         for split, of_split in ids.items():
             if twice := len(of_split) - len(set(of_split)):
                 logger.warning("%s images are in %s several times", f"{twice:,}", split)

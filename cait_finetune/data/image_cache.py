@@ -210,7 +210,7 @@ class ImageCache:
 def _whole(path: Path, facts_file: Path) -> list[str] | dict[str, str] | None:
     """Return what `_write` returned; `None` if the cache is missing or incomplete.
 
-    A copy of another cache, which states another name, is none either.
+    Also `None`: the cache is a copy of another cache, so it states another name.
     """
     try:
         facts = json.loads(facts_file.read_text(encoding="utf-8"))  # written after the images

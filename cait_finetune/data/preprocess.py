@@ -31,11 +31,10 @@ class Preprocessing:
         image_size: height H and width W of the model's input, in pixels, or one side of a square.
         crop_pct: share of the resized image's side that the centre crop keeps. ``pad`` ignores it.
         interpolation: ``bilinear`` or ``bicubic``.
-        resize_mode: ``shorter_side``: resize the image to cover ``image_size / crop_pct``, so that a
-            square input has the shorter side, and crop the centre, as torchvision's Resize and
-            CenterCrop do. ``squash``: resize both sides to
-            ``image_size / crop_pct`` and crop the centre. ``pad``: resize the whole image to fit in
-            ``image_size`` and pad the rest with black.
+        resize_mode: ``shorter_side``: resize the image to cover ``image_size / crop_pct``, keep its aspect
+            ratio, and crop the centre. For a square input, torchvision's Resize and CenterCrop do the
+            same. ``squash``: resize both sides to ``image_size / crop_pct`` and crop the centre.
+            ``pad``: resize the whole image to fit in ``image_size`` and pad the rest with black.
         antialias: widen the kernel when shrinking, as PIL does. TensorFlow does not by default.
         upright: turn JPEGs as their EXIF orientation states.
     """
@@ -156,7 +155,7 @@ def _stretched(images: np.ndarray) -> np.ndarray:
 
 
 def automatic(config: PreprocessingConfig, channels: int) -> list[str]:
-    """Return those of ``mean`` and ``std`` that training images determine."""
+    """Return which of ``mean`` and ``std`` a training run computes from its images."""
     unset = (AUTO,) if channels == RGB else (AUTO, None)  # variants have statistics of RGB only
     return [key for key in ("mean", "std") if getattr(config, key) in unset]
 
@@ -188,7 +187,7 @@ def configured(
         channels: the number of channels.
 
     Raises:
-        UserError: the mean or the standard deviation was not computed from training images.
+        UserError: the mean or the standard deviation is automatic, which only a training run computes.
     """
 
     def chosen(key: str) -> Any:

@@ -12,7 +12,7 @@ from cait_finetune.data.resampling import resample_part, whole_levels
 
 _KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
 _MARGIN = 3  # pixels beyond the box that a kernel of radius 2 may read, when not shrinking
-# `resample_part` computes a part that ends more than this many sides from the top left corner.
+# `resample_part` computes a part that ends more than this many of its sides from the top left corner.
 _FAR = 4
 
 

@@ -1,8 +1,8 @@
 """Sketch the images that weights were trained on: a sample of content hashes in the weights file.
 
 A bottom-k sketch holds the k lowest hashes of a set (Cohen & Kaplan 2007, "Summarizing data using
-bottom-k sketches"). The sketches of two sets give the sketch of their union. A sketch tells whether
-an image is in the set for every image whose hash is at most the sketch's limit.
+bottom-k sketches"). The sketches of two sets give the sketch of their union. A sketch covers the images
+whose hash is at most its limit: it tells which of them are in the set.
 """
 
 from __future__ import annotations

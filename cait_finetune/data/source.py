@@ -24,7 +24,7 @@ class Source(abc.ABC):
     """A data set that is ready to be read.
 
     Attributes:
-        class_names: names of the classes, in label order. Of numbers: the names of the targets.
+        class_names: names of the classes, in label order. With numbers: the names of the targets.
         sizes: number of examples in train, validation and test.
         target: the kind of label.
         weighted: whether an example has a weight in the training loss.
@@ -148,7 +148,7 @@ def new_numbers(ours: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
 
 
 def renumbered(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Replace each label k of ``(N,)`` by ``numbers[k]``, or move column k of ``(N, C)`` there.
+    """Replace label k of ``(N,)`` by ``numbers[k]``, or move column k of ``(N, C)`` to ``numbers[k]``.
 
     Labels outside the class list stay as they are.
     """

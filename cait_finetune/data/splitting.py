@@ -15,12 +15,13 @@ from cait_finetune.errors import bad_value
 def folded(source: Source, folds: int, fold: int, seed: int) -> Selection:
     """Divide train and validation together into `folds` parts; part `fold` becomes validation.
 
-    The division is stratified by class, or by quantiles of numbers. With several labels per image,
-    or with more folds than numbers in a quantile, it is random. The test split does not change.
+    The division is stratified by class, by combination of classes, or by quantiles of numbers. It is
+    random for images with any number of classes, and if a quantile has fewer numbers than `folds`.
+    The test split does not change.
 
     Raises:
-        UserError: there are more folds than images in the largest class or combination of classes,
-            or, with several labels, than images.
+        UserError: there are more folds than images in the largest class or combination of classes. With
+            any number of classes per image, or with numbers: more folds than images.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -57,8 +58,8 @@ def by_class(source: Source, splits: Sequence[str], seed: int) -> Selection:
     """Divide the images of some splits among these splits again, class by class.
 
     The splits keep their shares of the images. The division depends on the seed, the labels and the
-    order in which the images are stored, but not on the order of reading. With several labels per
-    image the division is random.
+    order in which the images are stored, but not on the order of reading. For images with any number
+    of classes the division is random.
 
     Raises:
         UserError: there are too few images to put each class into the first split, and an image
@@ -90,13 +91,13 @@ def by_class(source: Source, splits: Sequence[str], seed: int) -> Selection:
 def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
     """Return rows of the train split: `count` of each class, or all rows of a smaller class.
 
-    `Target.check_config` refuses the key with numbers.
+    `Target.check_config` refuses the key with numbers and with several labels.
 
     `seed` draws the rows. With the same seed, the rows for a larger `count` contain the rows for a
     smaller `count`.
 
     Raises:
-        UserError: images have several labels.
+        UserError: images have any number of classes.
     """
     return _of_each_class(source, "dataset.examples_per_class", count, lambda size: count, seed)
 
@@ -104,12 +105,12 @@ def few_of_each_class(source: Source, count: int, seed: int) -> np.ndarray:
 def share_of_each_class(source: Source, share: float, seed: int) -> np.ndarray:
     """Return rows of the train split: `share` of each class, rounded, but at least one image.
 
-    Of numbers, the rows are `share` of each group of `Target.strata`.
+    With numbers or several labels, the rows are `share` of each group of `Target.strata`.
 
     With the same seed, the rows for a larger `share` contain the rows for a smaller `share`.
 
     Raises:
-        UserError: images have several labels.
+        UserError: images have any number of classes.
     """
 
     def number(size: int) -> int:
@@ -121,7 +122,7 @@ def share_of_each_class(source: Source, share: float, seed: int) -> np.ndarray:
 def _of_each_class(
     source: Source, key: str, value: float, number: Callable[[int], int], seed: int
 ) -> np.ndarray:
-    """Return ``number(size)`` rows of each class with `size` images, in file order."""
+    """Return ``number(size)`` rows of each group of `Target.strata` with `size` images, in file order."""
     if not source.target.stratified:
         raise bad_value(
             key,

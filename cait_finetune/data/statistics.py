@@ -20,13 +20,13 @@ _DIGITS = 9  # significant digits: a mean may be far larger than its standard de
 
 
 def settle_statistics(config: Config, source: Source, console: Console) -> dict[str, Any]:
-    """Replace `preprocessing.mean` and `preprocessing.std` by numbers if they are those of the images.
+    """Compute an automatic `preprocessing.mean` or `preprocessing.std` from the training images.
 
-    The numbers become a part of the configuration, which a run keeps: later commands read them and compute
-    none. With given numbers the function does nothing.
+    The run saves the numbers in its configuration, so that later commands read them. If neither key is
+    automatic, the function does nothing.
 
     Returns:
-        What the configuration said, for each replaced key: ``{"preprocessing.mean": "auto"}``.
+        The previous value of each replaced key, such as ``{"preprocessing.mean": "auto"}``.
 
     Raises:
         UserError: an image is corrupt and `dataset.on_corrupt` is ``stop``, or a channel has the same
@@ -64,7 +64,7 @@ def channel_statistics(
         UserError: an image is corrupt and `dataset.on_corrupt` is ``stop``.
     """
     channels = config.model.in_channels
-    # The statistics of this preprocessing are not used: it decodes images.
+    # This preprocessing only decodes images: its mean and std are not used.
     reading = Preprocessing(
         (1, 1), 1.0, "bilinear", (0.0,) * channels, (1.0,) * channels,
         upright=config.dataset.upright,

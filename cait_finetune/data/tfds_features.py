@@ -36,8 +36,8 @@ def find_keys(
         channels: channels of an image. If it is not 3, an array of numbers is an image, too.
 
     Raises:
-        UserError: no pair of features fits, or the image feature has another type of numbers or another
-            number of channels than can be read.
+        UserError: no pair of features fits, or the image feature has a type of numbers or a number of
+            channels that cannot be read.
     """
     features = builder.info.features
     columns = config.columns
@@ -190,7 +190,8 @@ def find_class_names(
             classes.
     """
     if not isinstance(label_key, str):
-        config = dataclasses.replace(config, num_classes=None)  # of the set's usual label
+        # `num_classes` counts the classes of a single label.
+        config = dataclasses.replace(config, num_classes=None)
         return tuple(
             column_name(key, name)
             for key in label_key

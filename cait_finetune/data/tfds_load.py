@@ -253,7 +253,7 @@ def _resolve_host(url: str) -> None:
 
 
 def _splits_notes(specs: dict[str, str], config: DatasetConfig) -> list[str]:
-    """Return a note on splits that are not configured and not the set's split of the same name."""
+    """Return a note on each default split that is not the set's split of the same name."""
     others = [
         f"{split} is {spec}"
         for split, spec in specs.items()

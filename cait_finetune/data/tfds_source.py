@@ -178,7 +178,7 @@ class TfdsSource(Source):
                 "parallel_files": self.parallel_files,  # the order of reading depends on it
                 "tfds": tfds.__version__,
             }
-            if not self.target.has_classes:  # an integer feature has a second index, of classes
+            if not self.target.has_classes:  # an integer feature can also be indexed as classes
                 facts["labels"] = self.target.task
             self._indices[split] = kept_index(self.builder.name, facts, read)
         return self._indices[split]

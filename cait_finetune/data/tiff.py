@@ -96,7 +96,7 @@ def to_npy(data: bytes) -> bytes:
 
 @contextlib.contextmanager
 def _opened(data: bytes) -> Iterator[list[Any]]:
-    """Open a TIFF, check its tags, and yield its series of pages, whose bands are one image."""
+    """Open a TIFF, check its tags, and yield its series of pages, which together are one image."""
     import tifffile
 
     with contextlib.ExitStack() as stack:
@@ -138,7 +138,7 @@ def _check_tags(images: Sequence[Any]) -> None:
 
 
 def _check_codecs(page: Any) -> None:
-    """Raise ValueError if tifffile lacks what decompresses the pixels."""
+    """Raise ValueError if tifffile lacks the codec that decompresses the pixels."""
     from tifffile import TIFF
 
     try:
@@ -146,7 +146,7 @@ def _check_codecs(page: Any) -> None:
             (TIFF.DECOMPRESSORS, page.compression),
             (TIFF.UNPREDICTORS, page.predictor),
         ):
-            if number != 1:  # none
+            if number != 1:  # 1 is no compression or no predictor
                 codecs[number]
     except KeyError as error:
         why = str(error.args[0])

@@ -64,7 +64,7 @@ def turn(image: np.ndarray, degrees: float) -> np.ndarray:
     from scipy.ndimage import affine_transform
 
     angle = np.deg2rad(degrees)
-    # From a row and column of the new image to those of the old one. Rows run downwards.
+    # Maps (row, column) of the new image to (row, column) of the old image. Rows run downwards.
     back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / _SCALE
     middle_old, middle_new = (np.array(image.shape) - 1) / 2, np.full(2, (_SIZE - 1) / 2)
     turned = affine_transform(

@@ -44,8 +44,8 @@ def parameter_table(
 ) -> list[Parameter]:
     """Return the table of a model. ``full`` trains every row; other methods train the head.
 
-    The rows of statistics are always frozen. The training step updates those of a BatchNorm head.
-    Those of a regressor's targets are constant.
+    The rows of statistics are always frozen. The training step updates the statistics of a BatchNorm
+    head. The statistics of a regressor's targets are constant.
 
     The multiplier of layer-wise decay is ``layer_decay ** (last_id - id)``, which is 1 for the head
     (timm's ``param_groups_layer_decay``). One-dimensional parameters (biases, norms, LayerScale)

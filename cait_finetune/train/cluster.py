@@ -29,8 +29,8 @@ _UNASSIGNED = range(20_000, 32_000)  # Linux gives outgoing connections ports fr
 def free_ports(count: int) -> list[int]:
     """Return ports of this machine that nobody listens on.
 
-    Their processes bind them seconds later. The ports are therefore none that the system gives to the
-    connections of other processes meanwhile.
+    The caller's processes bind the ports seconds later. The function therefore avoids the ports that the
+    system assigns to outgoing connections.
     """
     ports: list[int] = []
     for port in random.SystemRandom().sample(_UNASSIGNED, len(_UNASSIGNED)):

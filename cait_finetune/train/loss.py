@@ -14,10 +14,10 @@ from cait_finetune.config import LossConfig
 class Loss(Protocol):
     """``loss(labels, logits)`` returns the loss of each example, ``(B,)``, from logits ``(B, C)``.
 
-    Labels are class indices ``(B,)``, or float32 ``(B, C)``. With one label per image, the columns
-    hold class probabilities times the example's weight. With several labels per image, the columns
-    hold zeros and ones, or values between 0 and 1 after mixup or CutMix. Numbers are ``(B, T)``, or
-    ``(B, T + 1)`` with the example's weight in the last column.
+    Labels are class indices ``(B,)``, or float32 ``(B, C)``. With one class per image or per label, the
+    columns hold class probabilities times the example's weight. With any number of classes per image,
+    the columns hold zeros and ones, or values between 0 and 1 after mixup or CutMix. Numbers are
+    ``(B, T)``, or ``(B, T + 1)`` with the example's weight in the last column.
     """
 
     def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor: ...
@@ -25,7 +25,7 @@ class Loss(Protocol):
     def correct(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """Return the correctness of each example, from 0 to 1, ``(B,)`` float32.
 
-        Of numbers: the absolute error.
+        With numbers, return the absolute error instead.
         """
         ...
 

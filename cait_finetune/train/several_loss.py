@@ -22,7 +22,7 @@ class SeveralLosses:
     Attributes:
         columns: the columns of each label.
         losses: the loss of each label. It weighs an example by the sum of its columns.
-        factors: what the loss of each label is multiplied by.
+        factors: the factor of each label's loss.
     """
 
     columns: Sequence[slice]
@@ -64,9 +64,9 @@ def several_losses(
     """Return the configured loss for images with one class of each of several labels.
 
     The loss of a label is divided by the share of training images that have the label. Its mean over
-    the batch is then, on average, the mean over the images that have the label. A constant keeps the
-    result independent of replicas and micro-batches. The weights are divided by their sum: the loss
-    and its gradient do not grow with the number of labels.
+    the batch is then, on average, the mean over the images that have the label. The share is a constant,
+    so that the result does not depend on replicas and micro-batches. The weights are divided by their
+    sum, so that the loss and its gradient do not grow with the number of labels.
 
     Args:
         smoothing: label smoothing.
@@ -80,7 +80,7 @@ def several_losses(
     for weight, own in zip(weights, columns, strict=True):
         having = int(counts[own].sum())
         of_classes = counts[own] if needs_counts(config) else None
-        # Without weights and missing labels, the loss has the bits of a task with this label alone.
+        # Without weights or missing labels, the loss equals that of this label alone, bit for bit.
         weighed = weighted or having < examples
         losses.append(class_loss(config, smoothing, weighed, of_classes, having))
         factors.append(float(weight / sum(weights) * examples / having))

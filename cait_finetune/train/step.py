@@ -57,8 +57,8 @@ class TrainStep:
             `state`.
         seed: seed of dropout and stochastic depth.
         frozen: a model whose outputs are the inputs of `model`, such as a frozen backbone. It runs
-            in inference mode and without a gradient. The micro-batches are those of `frozen`, and
-            `model` has none. `None`: `model` takes the images.
+            in inference mode and without a gradient. Micro-batches divide the batch for `frozen` only.
+            `None`: `model` takes the images.
     """
 
     def __init__(

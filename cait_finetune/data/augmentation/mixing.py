@@ -111,8 +111,8 @@ def _inside_box(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return 1 for the rows and the columns of a box, 0 for others: ``(H,)`` and ``(W,)`` float32.
 
-    Before clipping, the box has ``1 - share`` of the area and the ratio of `size`. `centre` is in
-    [0, 1)².
+    Before clipping, the box has ``1 - share`` of the area and the aspect ratio of `size`. `centre` is
+    in [0, 1)².
     """
     lengths = tf.constant(size, tf.float32)
     sides = tf.floor(lengths * tf.sqrt(1.0 - share))  # (2,)

@@ -6,8 +6,8 @@ are by whole pixels, and the interpolation is always linear.
 
 keras-cv's RandAugment (0.9.0) is not reproducible. With the same seed, two passes of a parallel map
 give different images, and so do two new layers. A resumed run would see other images than an
-uninterrupted run. keras-cv's RandAugment and Keras' own are also slower. keras-cv's operations without
-a draw (Equalization, AutoContrast, Solarization, Posterization) are reproducible, but slower, too.
+uninterrupted run. keras-cv's RandAugment and Keras' own are also slower. keras-cv's deterministic
+operations (Equalization, AutoContrast, Solarization, Posterization) are reproducible, but slower, too.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def channels_advice(paths: Sequence[str]) -> str:
     """Return a line that tells how to read files of bands, from the channels of the first.
 
     Args:
-        paths: paths of files. Empty: the function returns an empty text, as for other files.
+        paths: paths of files. Without files of bands, the function returns an empty text.
     """
     files = of_bands(paths)
     if not files:

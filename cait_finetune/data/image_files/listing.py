@@ -44,7 +44,7 @@ _LITTER = frozenset(
         "__pycache__",
     )
 )
-#: Name of the file that marks output directories that a command named, and a caller's arrays.
+#: Name of the file that marks output directories whose name a command chose, and a caller's arrays.
 OUTPUT_MARK = ".cait_output"
 _SHOWN = 5  # file extensions in a note
 _MAGIC = re.compile(r"[*?[]")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cait_finetune.data import bmp, tiff
 
-#: Bytes that `fault` examines, except of a TIFF, whose tags may lie anywhere: one page of a disk. If previews and a colour profile push a JPEG's
-#: frame header further back, the JPEG passes the check.
+#: Bytes that `fault` examines: one page of a disk. A TIFF is examined whole, because its tags may lie
+#: anywhere. If previews and a colour profile push a JPEG's frame header further back, the JPEG passes.
 HEAD = 4096
 
 _NPY = b"\x93NUMPY"
@@ -20,8 +20,8 @@ def fault(content: bytes, bands: bool = False) -> str:
 
     Args:
         content: the bytes of the file, or the first `HEAD` bytes.
-        bands: images have another number of channels than 3. Then NPY and TIFF are read, too, but no
-            BMP, WebP and GIF, which hold colours.
+        bands: images have another number of channels than 3. Then NPY and TIFF are read, but not BMP,
+            WebP or GIF, which hold colours.
     """
     head = content[:HEAD]
     if bands and tiff.is_tiff(head):

@@ -96,7 +96,7 @@ def load_table(config: DatasetConfig, target: Target, bands: bool = False) -> Fi
 
 
 def _check_formats(table: Table, ids: Sequence[str], paths: Sequence[str]) -> None:
-    """Raise UserError if each file has a format of bands. `inspected` finds single ones."""
+    """Raise UserError if all files have a format of bands. `inspected` finds single such files."""
     if len(of_bands(paths)) == len(paths):
         raise bad_value(
             _KEY,

@@ -73,7 +73,7 @@ def coloured(shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def worn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Degrade an image by low resolution or blur, by noise, or not at all. Return (S, S, 3) uint8."""
+    """Lower the resolution or blur at random, and add noise at random. Return ``(S, S, 3)`` uint8."""
     size = len(image)
     picture = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
     if rng.random() < 0.3:

@@ -44,7 +44,7 @@ def texture(seed: int, number: int) -> Texture:
         frequency,
         frequency * rng.uniform(0.05, 0.5),
         rng.uniform(0, np.pi),
-        rng.choice([0.08, 0.2, 0.5, 10.0]),  # the last width gives no direction
+        rng.choice([0.08, 0.2, 0.5, 10.0]),  # width 10: all directions
         rng.choice([0.5, 1.0, 2.0]),
         rng.choice([0, 2, 3]),
     )

@@ -58,7 +58,7 @@ class AnyClasses(Target):
         return labels.T
 
     def strangers(self, labels: np.ndarray, classes: int) -> np.ndarray:
-        """As `Target.strangers`: zeros and ones have no other class."""
+        """As `Target.strangers`: none, because each column is a class of the list."""
         return np.zeros(0, np.int64)
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
@@ -160,7 +160,7 @@ def _several_labels(config: DatasetConfig, table: Table) -> tuple[tuple[str, ...
 
 
 def _warn_of_separators(names: Iterable[str]) -> None:
-    """Warn if labels hold other signs that separate labels in other tables."""
+    """Warn if class names contain a character that other tables use as a separator."""
     signs = [sign for sign in _SEPARATORS if any(sign in name for name in names)]
     if signs:
         shown = some([name for name in names if any(sign in name for sign in signs)])

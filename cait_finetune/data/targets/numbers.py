@@ -25,7 +25,7 @@ _KEY = "dataset.data_dir"
 _TARGETS = "dataset.columns.targets"
 _SHOWN = 3
 _NAMED = 5  # targets in a line
-#: Smallest number of images in a group of `Numbers.strata`: 10 % of the group is an image.
+#: Smallest number of images in a group of `Numbers.strata`, so that a share of 10 % is one image.
 _SMALLEST_GROUP = 10
 _MOST_GROUPS = 16
 
@@ -75,7 +75,7 @@ class Numbers(Target):
         return np.flatnonzero(~np.isfinite(labels).all(axis=1))
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
-        """As `Target.strata`: ranges between quantiles, of at least 10 and at most 16 groups.
+        """As `Target.strata`: at most 16 ranges between quantiles, each of at least 10 images.
 
         The method halves the examples at the median of the first target, the halves at the median
         of the next target, and so on in turn, like a k-d tree. For one target the groups are
@@ -287,7 +287,7 @@ def _numbers(table: Table, column: str) -> np.ndarray:
     """Return the cells of a column, ``(N,)`` float32.
 
     Raises:
-        UserError: cells are empty, text, NaN or infinite, also as float32.
+        UserError: cells are empty, text, NaN, infinite or too large for float32.
     """
     cells = table.column(column)
     values = np.array([_number(cell) for cell in cells], np.float64)

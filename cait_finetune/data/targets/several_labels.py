@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KEY = "dataset.columns.labels"
 _SHOWN = 3
-#: Images of a combination of classes that get strata of their own.
+#: Smallest number of images of a combination of classes that is a stratum of its own.
 _SMALLEST_GROUP = 10
 
 
@@ -35,7 +35,7 @@ class SeveralLabels(Target):
     """Whether the image has each class of each label: ``(C,)`` float32 of zeros and ones.
 
     Each label has one class, or none where the label is missing. The class names of a source are
-    ``label=class``, and the classes of a label are together (`label_groups`).
+    ``label=class``, and the classes of a label are adjacent columns (`label_groups`).
 
     Attributes:
         groups: the labels and their columns. Empty: not read yet.
@@ -54,9 +54,9 @@ class SeveralLabels(Target):
 
     @property
     def needs_each_class(self) -> bool:
-        """As `Target.needs_each_class`: with one label, as in classification.
+        """As `Target.needs_each_class`: true with one label, as in classification.
 
-        With several labels, a class may be rare beside the combinations that divide the images.
+        With several labels, images are divided by combination of classes, so train may lack a rare class.
         """
         return len(self.groups) == 1
 
@@ -85,7 +85,7 @@ class SeveralLabels(Target):
         return list(self._classes(labels).T)
 
     def strangers(self, labels: np.ndarray, classes: int) -> np.ndarray:
-        """As `Target.strangers`: zeros and ones have no other class."""
+        """As `Target.strangers`: none, because each column is a class of the list."""
         return np.zeros(0, np.int64)
 
     def unlabelled(self, labels: np.ndarray) -> np.ndarray:
@@ -108,7 +108,7 @@ class SeveralLabels(Target):
         return np.unique(groups, return_inverse=True)[1].reshape(-1)
 
     def is_label(self, feature: tfds.features.FeatureConnector) -> bool:
-        """As `Target.is_label`: a class, of which `dataset.columns.labels` lists several."""
+        """As `Target.is_label`: a `ClassLabel`. `dataset.columns.labels` lists several of them."""
         import tensorflow_datasets as tfds
 
         return isinstance(feature, tfds.features.ClassLabel)
@@ -138,7 +138,7 @@ class SeveralLabels(Target):
         return labels
 
     def index_strangers(self, index: LabelIndex, classes: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Target.index_strangers`: numbers above the classes of their label."""
+        """As `Target.index_strangers`: numbers beyond the last class of their label."""
         stored = index.labels.reshape(len(index), len(self.groups))
         sizes = np.array([len(group.classes) for group in self.groups])
         rows, columns = np.nonzero(stored >= sizes)

@@ -26,7 +26,7 @@ class Target(abc.ABC):
 
     Attributes:
         words: the kind of label, for messages.
-        task: the task whose labels these are, as `task` names it.
+        task: the value of the key `task` for these labels.
         dtype: type of a label in arrays and tensors.
         has_classes: whether labels are classes. False: they are numbers, and the class names of a
             source name the targets. `class_numbers` and `class_counts` then raise TypeError.
@@ -121,7 +121,7 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def tensor(self, label: Any, classes: int, numbers: Sequence[int] | None) -> tf.Tensor:
-        """Convert the stored label of a TFDS example.
+        """Convert the label of a TFDS example to a tensor of `shape` and `dtype`.
 
         Args:
             numbers: the new number of each class. `None`: the stored numbers.
@@ -129,7 +129,7 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def array(self, index: LabelIndex, classes: int) -> np.ndarray:
-        """Convert the stored labels of a TFDS split."""
+        """Convert the stored labels of a TFDS split to ``(N, *shape)``."""
 
     def index_strangers(self, index: LabelIndex, classes: int) -> tuple[np.ndarray, np.ndarray]:
         """Return rows and values of the stored labels of a TFDS split that are not in the class list."""
