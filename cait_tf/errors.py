@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class CaiTError(ValueError):
-    """A model or its weights cannot be created. The message states what was got and expected."""
+    """A value, a file or weights cannot be used. The message states what was got and expected."""
 
 
 class WeightsError(CaiTError):

@@ -26,7 +26,7 @@ def centre_crop(
         sides: height and width of the image: integers, or integer tensors of any backend.
         size: height and width of the crop, in pixels.
         crop_pct: the crop's sides divided by the sides of the box that the resized image covers.
-        resize_mode: ``shorter_side``: keep the ratio of the sides and round the longer side down.
+        resize_mode: ``shorter_side``: keep the aspect ratio and round the longer side down.
             ``squash``: resize to that box.
         maximum: returns the larger of two values of the type of `sides`.
     """
@@ -44,7 +44,7 @@ def centre_crop(
 def padded_box(
     sides: Sequence[Any], size: Sequence[int], maximum: Callable[[Any, Any], Any] = max
 ) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Return the smallest box around an image with the ratio of `size`, for ``pad``.
+    """Return the smallest box around an image with the aspect ratio of `size`, for ``pad``.
 
     The box is centred on the image. The result is its top and left, and its height and width.
 

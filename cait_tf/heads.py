@@ -72,8 +72,8 @@ class Scale(keras.layers.Layer):
 class CosineHead(NamedColumns):
     """``scale * cos(features, weight)`` for each class, with a learned scale and no bias.
 
-    The lengths of features and weights have no effect. In a linear head, frequent classes get longer
-    weights.
+    The norms of features and weights have no effect. In a linear head, frequent classes get weights
+    of larger norm.
 
     Args:
         units: number of classes C.
@@ -119,7 +119,7 @@ class BatchNormHead(keras.layers.Layer):
             epsilon=1e-6,
             center=False,
             scale=False,
-            synchronized=keras.backend.backend() == "tensorflow",  # Keras has it for no other
+            synchronized=keras.backend.backend() == "tensorflow",  # Keras: TensorFlow only
             dtype=self.dtype_policy,
             name="norm",
         )

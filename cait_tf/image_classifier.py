@@ -36,7 +36,7 @@ class ImageClassifier(ImageModel):
             black.
         antialias: widen the kernel when shrinking, as PIL does.
         temperature: the logits are divided by it, to calibrate the probabilities.
-        activation: ``softmax``, or ``sigmoid``, which gives each class its own probability.
+        activation: ``softmax``, or ``sigmoid``, which gives each class an independent probability.
 
     Raises:
         CaiTError: `resize_mode`, `interpolation` or `activation` is unknown, `class_names` do not fit the
@@ -76,7 +76,7 @@ class ImageClassifier(ImageModel):
         """Return probabilities ``(B, C)``, or logits ``(B, C)`` divided by the temperature.
 
         Raises:
-            CaiTError: the images are not uint8. The range of other numbers is not known.
+            CaiTError: the images are not uint8. The value range of other dtypes is not known.
         """
         logits = self.inner_outputs(images) / self.temperature
         return logits if return_logits else self.probabilities(logits)

@@ -1,4 +1,4 @@
-"""The base of models of decoded pixels: preprocessing, configuration and own settings in files.
+"""The base class of models that take decoded pixels: preprocessing, configuration, saved settings.
 
 The models are for export formats that cannot decode image files. They use only `keras.ops`
 operations that ONNX and LiteRT have too.
@@ -116,8 +116,8 @@ class ImageModel(keras.Model):
         """Return the inner model's outputs ``(B, C)`` for images as in the class's description.
 
         Raises:
-            CaiTError: the images have another type, or another number of axes or channels. The range of
-                other numbers is not known.
+            CaiTError: the images have another dtype, or another number of axes or channels. The value
+                range of other dtypes is not known.
         """
         kind = keras.backend.standardize_dtype(images.dtype)
         channels = len(self.mean)
@@ -146,12 +146,12 @@ class ImageModel(keras.Model):
         return getattr(self, self.INNER)(self.preprocess(images), training=False)
 
     def save_own_variables(self, store: Any) -> None:
-        """Store what the model does with images and outputs, for `load_own_variables`."""
+        """Store the weights and the settings of pre- and postprocessing, for `load_own_variables`."""
         super().save_own_variables(store)
         store["own"] = as_numbers(self._own())
 
     def load_own_variables(self, store: Any) -> None:
-        """Load a file of a model that treats images and outputs as this model does.
+        """Load the weights of a model whose pre- and postprocessing settings equal this model's.
 
         Raises:
             WeightsError: a value differs.

@@ -19,7 +19,7 @@ class ImageRegressor(ImageModel):
     """Images (B, h, w, 3) uint8 to numbers (B, T) in the targets' units, float32.
 
     The images of a batch have the same size. `estimate` returns names and prediction intervals as
-    well. The preparation of images is that of `ImageClassifier`.
+    well. The preprocessing is that of `ImageClassifier`.
 
     Args:
         regressor: normalised images (B, H, W, 3) to numbers (B, T).
@@ -86,7 +86,7 @@ class ImageRegressor(ImageModel):
         """Return numbers ``(B, T)`` in the targets' units.
 
         Raises:
-            CaiTError: the images are not uint8. The range of other numbers is not known.
+            CaiTError: the images are not uint8. The value range of other dtypes is not known.
         """
         return self.inner_outputs(images)
 

@@ -19,8 +19,8 @@ from cait_tf.label_groups import label_groups
 class ImageSeveralClassifier(ImageModel):
     """Images (B, h, w, 3) uint8 to probabilities (B, C) that add up to 1 for each label.
 
-    The images of a batch have the same size. `classify` returns the names as well. The preparation of
-    images is that of `ImageClassifier`.
+    The images of a batch have the same size. `classify` returns the names as well. The preprocessing is
+    that of `ImageClassifier`.
 
     Args:
         classifier: normalised images (B, H, W, 3) to logits (B, C).
@@ -31,7 +31,7 @@ class ImageSeveralClassifier(ImageModel):
 
     Raises:
         CaiTError: a value is unknown, `class_names` do not fit the classifier's columns, or a
-            temperature is of no label or not above 0.
+            temperature is not above 0 or names a label that does not exist.
     """
 
     INNER = "classifier"
@@ -59,7 +59,6 @@ class ImageSeveralClassifier(ImageModel):
             )
         self.groups = label_groups(class_names)
         labels = [group.name for group in self.groups]
-        # A copy as JSON holds it: Keras tracks dictionaries that are attributes.
         given = dict(temperatures or {})
         for label, one in given.items():
             if label not in labels or not one > 0:
@@ -74,7 +73,7 @@ class ImageSeveralClassifier(ImageModel):
         """Return probabilities ``(B, C)``, or logits ``(B, C)`` divided by the temperatures.
 
         Raises:
-            CaiTError: the images are not uint8. The range of other numbers is not known.
+            CaiTError: the images are not uint8. The value range of other dtypes is not known.
         """
         outputs = self.inner_outputs(images)
         logits = [

@@ -16,9 +16,9 @@ from cait_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 if TYPE_CHECKING:
     import PIL.Image
 
-_FAR = 8  # above this ratio of resized side to crop side, `load_image` makes only the crop
+_FAR = 8  # above this ratio of resized side to crop side, `load_image` resizes only the crop
 
-#: Modes of PIL without values of pixels, and the modes that show the same.
+#: PIL modes that store bits or palette indices, and the mode with the same grey levels or colours.
 _UNPACKED = {"1": "L", "P": "RGB", "PA": "RGBA"}
 
 

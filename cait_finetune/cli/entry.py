@@ -39,8 +39,8 @@ def command(name: str, *, importing: bool = False, any_backend: bool = False) ->
 
     A `UserError`, a `CaiTError` or an `OSError` becomes one message and exit status 1. Ctrl-C becomes
     one line and status 130. SIGTERM and SIGHUP become one line and status 75. Other errors keep the traceback.
-    With ``HYDRA_FULL_ERROR=1``, or after the command sets `Errors.tracebacks`, all of these errors keep
-    their tracebacks.
+    With ``HYDRA_FULL_ERROR=1``, or after the command sets `Errors.tracebacks`, a `UserError`, a `CaiTError`
+    and an `OSError` keep the traceback, too.
 
     Args:
         name: the start of every message, such as ``cait_finetune export``.

@@ -1,4 +1,4 @@
-"""Words that name a run: ``continue_from=RUN`` a finished one, ``evaluate run=RUN`` one with best weights."""
+"""Replace ``continue_from=RUN``, and ``run=RUN`` of ``evaluate``, by keys of that run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cait_finetune.runs.nearby import no_run
 from cait_finetune.runs.saved import read_run
 from cait_tf.variants import get_variant
 
-#: One value that begins with +, or several for ``-m``.
+#: ``+NUMBER``, or several such values for ``-m``.
 _MORE = re.compile(r"\+\d+(,\+\d+)*")
 #: Keys of the initial weights. The new run has other initial weights.
 _OF_START = ("model.weights_class_names", "model.weights_key")
-#: Tuning methods that begin with a part of the model and end with all of it.
+#: Tuning methods that first train a part of the model and finally train all of it.
 _STAGED = ("head_then_full", "gradual")
 _OF_STAGES = ("tuning.head_epochs", "tuning.stages", "tuning.stage_epochs")
 
@@ -72,7 +72,7 @@ def continued(
     kept = [
         word for word in words if word.partition("=")[0].lstrip("+") not in (CONTINUE, *LENGTHS)
     ]
-    if typed.get("resume", "null") != "null":  # The command that began this run is repeated.
+    if typed.get("resume", "null") != "null":  # the user repeats the command that began this run
         return [*kept, *ours], folder
     ours += [
         override("model.weights", str(RunDirectory(root).best_checkpoint)),
@@ -131,7 +131,7 @@ def _by_key(words: Sequence[str]) -> dict[str, str]:
 def _refuse_beside(
     key: str, place: str, typed: dict[str, str], folder: Path | None, recipe: str | None
 ) -> None:
-    """Refuse a recipe or other weights beside a run, which has a recipe and weights.
+    """Refuse a recipe or weights in addition to a run, which has its own recipe and weights.
 
     Raises:
         UserError: ``-cd``, ``-cn`` or `model.weights` is given.

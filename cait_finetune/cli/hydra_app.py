@@ -50,7 +50,7 @@ _SHOW_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"
 
 
 class _RunFailed(Exception):
-    """Tells Hydra's sweeper that a run failed with a `UserError`. Both have the same message.
+    """Tells Hydra's sweeper that a run failed. The message names the run and explains its error.
 
     The sweeper counts the failed runs.
     """
@@ -63,7 +63,7 @@ def run_with_hydra(name: str, load: Callable[[], Callable[[Config, Path], object
     command prints its error at once and continues with the next run.
 
     On a user's mistake, the command prints one message and exits with status 1. An error in the program
-    shows its traceback. With ``traceback=true`` or ``HYDRA_FULL_ERROR=1`` a user's mistake shows it, too.
+    shows its traceback. With ``traceback=true`` or ``HYDRA_FULL_ERROR=1`` a user's mistake does, too.
 
     Args:
         name: name of the command.

@@ -55,7 +55,7 @@ from cait_finetune.runs.values import labels, mark
 from cait_finetune.runtime.console import plain_console
 from cait_tf.atomic import atomic_open, write_text
 
-#: Keys that hold for one command and not for the run.
+#: Keys that belong to one call of a command, not to the settings of the run.
 _ASIDE = ("resume", "traceback", "dataset.accept_changes")
 
 
@@ -82,8 +82,8 @@ class Reproduction:
     Attributes:
         command: the command.
         place: the directory to call it from; its relative paths start there. Empty: any or unknown.
-        why: the reason why the recorded command no longer gives the run's settings. A command built
-            from the settings replaces a missing record. Empty: the command gives them.
+        why: the reason why `command` reads the run's ``config.yaml``: the recorded command, or else a
+            command built from the settings, gives other settings. Empty: `command` does not read it.
     """
 
     command: str
@@ -107,7 +107,7 @@ def reproduce(entry: Entry) -> Reproduction:
     The result is the recorded command if it still composes the run's settings. For a run without a
     recorded command, the result is a command that sets every key that differs from its default: it
     is longer, because it names no config groups. Runs from Python and runs of older versions record no
-    command. If neither composes the run's settings, the command names the run's ``config.yaml``.
+    command. If that command does not compose the run's settings, the result reads the run's ``config.yaml``.
     """
     place = _place(entry) if entry.command else ""
     command = entry.command or _from_defaults(entry)

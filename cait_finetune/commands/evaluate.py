@@ -208,7 +208,7 @@ def _as_published(
 ) -> bool:
     """Return whether the published accuracies were measured on these images with this preprocessing.
 
-    ImageNet's validation images are known by their file names and by their many sizes: copies that
+    The function recognises ImageNet's validation images by their file names and their many sizes: copies that
     keep the names, such as ImageNet-C, have one size. The crop ratio is not compared:
     `published_accuracy` finds the accuracy of each ratio.
     """

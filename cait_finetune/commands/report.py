@@ -142,7 +142,7 @@ def _scores(
     if predictions and not _of_these_images(predictions, source, run):
         reasons.append("predictions: made from other images than the accepted images")
         predictions = None
-    elif predictions and not _of_these_paths(predictions, source):  # absolute paths in a table
+    elif predictions and not _of_these_paths(predictions, source):  # absolute paths have changed
         reasons.append(
             "predictions: made under other paths of the images; the command predicted again"
         )
@@ -162,7 +162,7 @@ def _scores(
 
 
 def _stated(saved: SavedRun) -> Postprocessing | None:
-    """Return what ``result.json`` states was fitted. `None`: it states nothing, or an impossible value."""
+    """Return the fitted postprocessing in ``result.json``. `None`: a value is missing or impossible."""
     unfitted, result = saved.task.postprocessing, saved.directory.read_result()
     try:
         return unfitted.stated(result) if result.keys() >= unfitted.facts().keys() else None

@@ -18,7 +18,7 @@ METRICS = ("top1", "mean_per_class", "mean_average_precision")
 class SplitsConfig:
     """The train, validation and test split.
 
-    The loader divides the images of each class that have no split, and writes the division to
+    The loader splits the images of each class that have no split, and writes the result to
     `file`. Images in the file keep their split. The loader refuses `shares` or a `seed` that differ
     from the file's.
     """
@@ -44,12 +44,12 @@ class SplitsConfig:
 
     @property
     def split_shares(self) -> tuple[float, ...]:
-        """The fractions of train, validation and test for a division without a file."""
+        """The fractions of train, validation and test for a split without a file."""
         return self.SHARES if self.shares is None else tuple(self.shares)
 
     @property
     def split_seed(self) -> int:
-        """The seed of a division without a file."""
+        """The seed of a split without a file."""
         return 0 if self.seed is None else self.seed
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Read what earlier versions wrote in the form of this version."""
+"""Convert configurations of earlier versions to the form of this version."""
 
 from __future__ import annotations
 

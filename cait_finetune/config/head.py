@@ -32,7 +32,7 @@ class HeadConfig:
         """Check that every export format can hold the head.
 
         Raises:
-            UserError: one cannot.
+            UserError: a format cannot hold it.
         """
         if export.timm and (self.name, self.pooling) != ("linear", "token"):
             raise bad_value(

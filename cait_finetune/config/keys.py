@@ -24,7 +24,7 @@ class Declared:
         high: the largest number.
         open_high: whether `high` itself is excluded.
         choices: the allowed texts. Empty: any text.
-        takes: what a key of any type takes, in words. Empty: its type says it.
+        takes: the values of a key with type `Any`, in words. Empty: the type states the values.
     """
 
     meaning: str

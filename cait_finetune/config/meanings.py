@@ -1,4 +1,4 @@
-"""Values that other frameworks write, and ours that mean the same."""
+"""Map values of other frameworks to our values with the same meaning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 #: Values of `model.weights` that name no file.
 WEIGHTS = ("none", "pretrained", "hub", "official")
-#: Our values for each value of another framework. The first that the key accepts is meant.
+#: Our values for each value of another framework. The first value that the key accepts is used.
 _MEANT = {
     "true": ("mixed_bfloat16", "pretrained", "flip", "int8"),
     "1": ("mixed_bfloat16", "flip"),

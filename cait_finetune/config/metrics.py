@@ -19,7 +19,7 @@ METRIC_NAMES = {
 }
 #: The sign between a metric and the label that it measures.
 _OF = "/"
-#: The metrics that are no shares of 1: two in the unit of the target, and a correlation.
+#: Metrics that are not shown in percent: two errors in the unit of the target, and a correlation.
 _PLAIN = ("mae", "rmse", "spearman")
 
 
@@ -99,7 +99,7 @@ def format_value(name: str, value: float, interval: Sequence[float] | None = Non
     """Return a metric's value, such as ``99.20% (98.4–100.0)`` with its 95 % interval.
 
     Args:
-        name: the metric's key. A metric that is no share of 1 is not in percent.
+        name: the metric's key. MAE, RMSE and Spearman's correlation are not shown in percent.
     """
     if name in _PLAIN:
         return f"{value:.4g}"

@@ -75,7 +75,7 @@ def check_statistics(config: PreprocessingConfig, channels: int) -> None:
     """Check the numbers of `mean` and `std` against the number of channels.
 
     Raises:
-        UserError: there is another number of them, or a number is out of range.
+        UserError: the number of values differs from `channels`, or a value is out of range.
     """
     for name, least in (("mean", 0.0), ("std", 1e-3)):
         values = getattr(config, name)

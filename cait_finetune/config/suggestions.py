@@ -186,7 +186,7 @@ OPTIONS = {
     ("tuning", "finetune"): "tuning=full",
     ("tuning", "head"): "tuning=linear_probe",
 }
-#: Values of other frameworks for a group, and the option.
+#: A group and a value of another framework, and our option with the same meaning.
 _VALUES = {
     ("distribution", "0"): "gpu",
     ("distribution", "cuda"): "gpu",
@@ -194,7 +194,7 @@ _VALUES = {
 }
 #: Keys of other frameworks whose values have another unit than ours.
 _OTHER_UNIT = ("warmup_ratio",)
-#: Words that some keys need as well.
+#: Prefixes of keys that have no effect alone, and the word that they also need.
 _BESIDE = {"logger.wandb.": "logger=wandb"}
 _TABLES = (".csv", ".tsv")
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".h5", ".keras", ".npz", ".ckpt")
@@ -326,7 +326,7 @@ def _leaf(key: str) -> tuple[Any, Declared | None]:
 
 
 def fits(key: str, value: str) -> bool:
-    """Return whether a key takes the typed value, or one of ours that means the same."""
+    """Return whether a key takes the typed value, or our value with the same meaning."""
     return meant_value(key, value) is not None
 
 
@@ -354,7 +354,7 @@ def kind_words(key: str, other: str = "") -> str:
 
 
 def option_meant(group: str, option: str) -> str:
-    """Return the word for an option of a group, or for what another framework calls so."""
+    """Return the word for an option of a group, or for our equivalent of another framework's option."""
     return OPTIONS.get((group, option), f"{group}={option}").partition(":")[0]
 
 

@@ -146,7 +146,7 @@ class Sigmoid(Activation):
         return bool(((logits > 0) == (labels > 0.5)).all())
 
     def quality(self, probabilities: np.ndarray, labels: np.ndarray) -> float:
-        """As `Activation.quality`: the mean over the classes that an image has."""
+        """As `Activation.quality`: the mean over the classes that at least one image has."""
         from sklearn.metrics import average_precision_score
 
         present = labels.sum(axis=0) > 0

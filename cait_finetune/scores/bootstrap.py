@@ -15,8 +15,8 @@ Resampled = Callable[[np.ndarray], float]
 
 _DRAWS = (200, 1000)  # fewest and most draws
 _LOGITS = 100_000_000  # draws times logits per draw, unless _DRAWS limits the draws
-_FEWEST = 10  # images: samples of fewer often hold a single one, whose R² is undefined
-_LEAST_SPREAD = 1e-12  # of a resampled target, relative to the whole split
+_FEWEST = 10  # images: smaller samples often repeat a single image, whose R² is undefined
+_LEAST_SPREAD = 1e-12  # sum of squares of a resampled target, relative to the whole split
 _MOST = 10_000_000  # logits of a split: each draw takes up to 0.25 s and half a gigabyte
 
 
@@ -35,7 +35,10 @@ def average_precision_interval(predictions: Predictions) -> Interval | None:
 
 
 def r2_interval(predictions: Predictions) -> Interval | None:
-    """Return the interval of R², averaged over the targets. `None`: as `average_precision_interval`."""
+    """Return the interval of R², averaged over the targets.
+
+    `None`: the split has fewer than 10 images, or as for `average_precision_interval`.
+    """
     predicted, true = predictions.logits.astype("float64"), predictions.labels.astype("float64")
     if not predicted.size or predicted.size > _MOST or not np.isfinite(predicted).all():
         return None
@@ -79,7 +82,7 @@ def label_mean(predictions: Predictions, per_class: bool) -> Resampled:
 
     Args:
         predictions: columns named ``label=class``, with labels ``(N, C)`` of zeros and ones.
-        per_class: average the accuracies of a label's classes. False: of its images.
+        per_class: average the accuracies of a label's classes. False: average over the label's images.
     """
     labels = []
     for group in label_groups(predictions.class_names):

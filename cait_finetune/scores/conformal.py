@@ -29,8 +29,8 @@ def half_widths(predicted: np.ndarray, true: np.ndarray, alpha: float) -> np.nda
         alpha: the share of images outside the interval, between 0 and 1.
 
     Returns:
-        The half widths. Infinite, if a target has fewer than `fewest` values, or if so many predictions
-        are not finite. Such a prediction counts as an infinite error.
+        The half widths. Infinite, if a target has fewer than `fewest` values, or if too many predictions
+        are not finite. A prediction that is not finite counts as an infinite error.
     """
     widths = []
     for errors, known in zip(

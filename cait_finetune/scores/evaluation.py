@@ -90,12 +90,12 @@ class Evaluator:
 def class_sums(
     logits: tf.Tensor, labels: tf.Tensor, real: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the sums of one class per image over a replica's batch.
+    """Return sums over a replica's batch, for images with one class each.
 
     Args:
         logits: ``(B, C)``.
         labels: ``(B,)`` int.
-        real: ``(B,)`` bool. Other images do not count.
+        real: ``(B,)`` bool. False: padding, which does not count.
 
     Returns:
         Top-5 hits and summed losses, ``(2,)`` float32; top-1 hits and images per class, ``(2, C)``
@@ -116,7 +116,7 @@ def class_sums(
 
 
 def evaluation_of(totals: np.ndarray, by_class: np.ndarray) -> Evaluation:
-    """Return the means of the sums that `class_sums` returned, added over all batches."""
+    """Return the metrics, given the sums of `class_sums` added over all batches."""
     hits, images_of = by_class  # (C,)
     count = max(images_of.sum(), 1.0)
     present = images_of > 0
@@ -200,7 +200,7 @@ class MultiLabelEvaluator:
 
 @dataclasses.dataclass(frozen=True)
 class NumberEvaluation:
-    """Metrics of the numbers of `examples` images: means over the targets, as scikit-learn's.
+    """Regression metrics of `examples` images: means over the targets, as in scikit-learn.
 
     ``mae`` and ``rmse`` have the targets' units. ``loss`` is the mean squared error of each target
     divided by the variance of its true numbers.

@@ -15,8 +15,8 @@ from cait_finetune.scores.predictions import Predictions
 class Mistake:
     """An image with its true class, the predicted class and the probability of the prediction.
 
-    If an image can have any number of classes, ``no CLASS`` is the truth or the prediction. Of a
-    number, truth and prediction are texts, and the probability is `None`.
+    If an image can have any number of classes, ``no CLASS`` is the truth or the prediction. For a
+    regression target, both are numbers as text, and the probability is `None`.
     """
 
     id: str

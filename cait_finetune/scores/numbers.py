@@ -14,7 +14,7 @@ from cait_finetune.scores.postprocessing import SAME, Linear, Postprocessing, te
 from cait_finetune.scores.predictions import Predictions
 from cait_finetune.scores.regression import score_target
 
-_CLOSE = 0.1  # standard deviations of a target between two numbers that agree
+_CLOSE = 0.1  # largest difference of two numbers that agree, in standard deviations of the target
 
 
 @dataclasses.dataclass(frozen=True)

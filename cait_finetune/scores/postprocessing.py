@@ -1,4 +1,4 @@
-"""From a model's outputs to the answers in its files, with all that was fitted on validation images."""
+"""Turn a model's outputs into answers, with parameters that are fitted to validation images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ SAME = 1e-3
 
 
 class Postprocessing(abc.ABC):
-    """What a model's outputs ``(B, C)`` become in evaluation, in exported files and in ``predict``.
+    """Turn a model's outputs ``(B, C)`` into the answers of evaluation, exported files and ``predict``.
 
-    A task states the kind. `fitted` returns one that is fitted to a run's validation images.
+    `Task.postprocessing` returns an unfitted object. `fitted` returns one that is fitted to a run's
+    validation images.
 
     Attributes:
-        same: what the check of an exported file found to be the same on every image. Empty: nothing.
-        unit: of what the largest difference of a file is stated, and in which unit.
-        agreeing: when a quantised file agrees with the file itself on an image.
+        same: what an exported file and the model share on every image, for reports. Empty: nothing.
+        unit: the quantity and the unit of the largest difference between a file and the model.
+        agreeing: when a quantised file agrees with the unquantised file on an image.
         legends: outputs of a file that name its columns. They do not depend on the images.
     """
 
@@ -43,7 +44,7 @@ class Postprocessing(abc.ABC):
         return (slice(None),)
 
     def of_labels(self, predictions: Predictions) -> list[OfLabel]:
-        """Return the predictions of each label that an image has. Most tasks have one label."""
+        """Return an `OfLabel` for each label that at least one image has. Most tasks have one label."""
         return [OfLabel("", predictions, self, predictions.class_names)]
 
     @abc.abstractmethod
@@ -52,7 +53,7 @@ class Postprocessing(abc.ABC):
 
     @abc.abstractmethod
     def answers(self, outputs: tf.Tensor, names: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return what an exported file answers.
+        """Return the outputs of an exported file, by name.
 
         Args:
             outputs: ``(B, C)``.
@@ -61,7 +62,7 @@ class Postprocessing(abc.ABC):
 
     @abc.abstractmethod
     def indices(self, outputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return what a file without texts answers in place of ``predicted_class``: the columns.
+        """Return the columns that a file without texts outputs in place of ``predicted_class``.
 
         Empty: the answers are numbers.
         """
@@ -74,7 +75,7 @@ class Postprocessing(abc.ABC):
 
     @abc.abstractmethod
     def expected(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the `answers` to `values` ``(N, C)`` that are not texts. The first are the values."""
+        """Return the `answers` to `values` ``(N, C)`` that are not texts. The first entry has the values."""
 
     @abc.abstractmethod
     def chosen(self, outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray | None:
@@ -100,14 +101,14 @@ class Postprocessing(abc.ABC):
 
     @abc.abstractmethod
     def keras_model(self) -> tuple[str, dict[str, Any]]:
-        """Return the `ImageModel` of `cait_tf` that answers so: its name, and its own settings."""
+        """Return the name of the `ImageModel` of `cait_tf` that gives these answers, and its settings."""
 
     @abc.abstractmethod
     def linear(self) -> Linear:
-        """Return how one linear layer answers so.
+        """Return how to fold this postprocessing into a linear head.
 
         Raises:
-            ValueError: it cannot. `Task.check_export` refuses the formats that need it.
+            ValueError: folding is impossible. `Task.check_export` refuses the formats that need it.
         """
 
     @abc.abstractmethod
@@ -124,7 +125,7 @@ class Postprocessing(abc.ABC):
 
     @abc.abstractmethod
     def stated(self, facts: Mapping[str, Any]) -> Self:
-        """Return this postprocessing with the values in `facts`. Those of earlier versions may lack some.
+        """Return this postprocessing with the values in `facts`. Earlier versions wrote fewer values.
 
         Raises:
             ValueError: a value is impossible. The text says what is expected.
@@ -132,7 +133,7 @@ class Postprocessing(abc.ABC):
 
     @abc.abstractmethod
     def fits(self, other: Self) -> bool:
-        """Return whether two fits to the same images agree, but for rounding."""
+        """Return whether two fits to the same images agree up to rounding."""
 
     @abc.abstractmethod
     def described(self) -> str:
@@ -140,11 +141,11 @@ class Postprocessing(abc.ABC):
 
     @abc.abstractmethod
     def measures(self, predictions: Predictions) -> dict[str, float]:
-        """Return figures of a split, before and after the fit."""
+        """Return metrics of a split that judge the fit."""
 
     @abc.abstractmethod
     def summary(self, measures: Mapping[str, float]) -> str:
-        """Return the console's words on the test split's `measures`."""
+        """Return the console's text about `measures` of the test split."""
 
     @abc.abstractmethod
     def limits(self) -> str:
@@ -153,13 +154,13 @@ class Postprocessing(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class OfLabel:
-    """What a model says of one label.
+    """The predictions for one label, with the label's postprocessing.
 
     Attributes:
-        label: the label's name. Empty: images have one label, or the task knows none.
+        label: the label's name. Empty: the task has one label, without a name.
         predictions: the images that have the label.
-        postprocessing: that of the label's columns.
-        classes: names of the columns without the label.
+        postprocessing: the postprocessing of the label's columns.
+        classes: names of the label's classes, without ``label=``.
     """
 
     label: str
@@ -168,18 +169,18 @@ class OfLabel:
     classes: Sequence[str]
 
     def titled(self, text: str) -> str:
-        """Return `text` after the label's name, if it has one."""
+        """Return ``LABEL: text``, or `text` if the label has no name."""
         return f"{self.label}: {text}" if self.label else text
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """How a model whose head is one linear layer answers, without a layer for what was fitted.
+    """How to fold a postprocessing into a linear head, for formats without a layer for fitted values.
 
     Attributes:
         divisor: kernel and bias are divided by it.
-        remaining: what the layer's outputs still become.
-        facts: what was fitted, and what the outputs become, as JSON values.
+        remaining: the postprocessing that the layer's outputs still need.
+        facts: the fitted values and, for classes, the activation, as JSON values.
     """
 
     divisor: float

@@ -41,7 +41,8 @@ def score_target(predicted: np.ndarray, true: np.ndarray) -> TargetScores:
     if not len(true):
         return TargetScores(0.0, 0.0, 0.0, 0.0, 0)
     errors = predicted - true
-    spread = ((true - true.mean()) ** 2).sum() if np.ptp(true) else 0.0  # the mean may round
+    # The mean of equal numbers may round, which would give a spread above 0.
+    spread = ((true - true.mean()) ** 2).sum() if np.ptp(true) else 0.0
     r2 = 1 - (errors**2).sum() / spread if spread else 0.0
     return TargetScores(
         float(np.abs(errors).mean()),

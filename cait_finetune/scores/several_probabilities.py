@@ -144,7 +144,7 @@ class SeveralProbabilities(Postprocessing):
         return "ImageSeveralClassifier", {"temperatures": dict(self.temperatures)}
 
     def linear(self) -> Linear:
-        """As `Postprocessing.linear`: none does.
+        """As `Postprocessing.linear`: no linear layer can.
 
         Raises:
             ValueError: always.

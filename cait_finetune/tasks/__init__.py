@@ -30,7 +30,7 @@ register(Several())
 
 
 def known_sections() -> set[str]:
-    """Return the titles of all sections of reports that only some tasks have."""
+    """Return the titles of all report sections that depend on the task."""
     return {title for task in _TASKS.values() for title in task.sections}
 
 
@@ -48,7 +48,7 @@ def task_of(config: TaskConfig) -> Task:
 
 
 def checked(composed: DictConfig) -> Config:
-    """Return the composed configuration as checked objects, also by the rules of its task.
+    """Return the composed configuration as objects, checked by `from_hydra` and by its task.
 
     Raises:
         UserError: as `config.from_hydra`; or a value does not fit the task.

@@ -57,7 +57,7 @@ class Regression(Task):
         return self if config.alpha is None else Regression(config.alpha)
 
     def check(self, config: Config) -> None:
-        """As `Task.check`. What mixes, counts or reweighs classes does not fit numbers."""
+        """As `Task.check`. Mixup, CutMix, class weights, logit adjustment and L-BFGS need classes."""
         super().check(config)
         loss, augment = config.loss, config.augment
         if augment.mixup or augment.cutmix:
@@ -100,7 +100,7 @@ class Regression(Task):
         """As `Task.also`."""
         return (
             ("mae", "rmse") if len(class_names) == 1 else ("spearman",)
-        )  # unlike units have no mean
+        )  # errors in different units have no mean
 
     def build_loss(self, config: Config, source: Source) -> Loss:
         """As `Task.build_loss`."""

@@ -28,10 +28,10 @@ _HEADS = ("linear", "batchnorm_linear")
 
 
 class Several(Task):
-    """Each image has one class of each label: a softmax for each, judged by the mean of their top-1.
+    """Each image has one class of each label: a softmax for each label, judged by the mean top-1.
 
-    The heads are the columns of one linear layer. A column belongs to one label, and no parameter
-    to two, so the layer is a head for each label.
+    One linear layer is the head of all labels. Each column belongs to one label, and two labels share
+    no parameter of the layer.
     """
 
     name = "several"
@@ -135,7 +135,7 @@ class Several(Task):
     ) -> dict[str, Interval]:
         """As `Task.intervals`: of the means over the labels, and of each label.
 
-        The top-1 of one label alone has the interval of that label, as in classification.
+        With a single label, the mean top-1 has that label's interval, as in classification.
         """
         from cait_finetune.scores.bootstrap import label_mean_intervals
         from cait_finetune.scores.intervals import wilson
@@ -153,7 +153,7 @@ class Several(Task):
     def mistakes(
         self, predictions: Predictions, postprocessing: SeveralProbabilities
     ) -> list[Mistake]:
-        """As `Task.mistakes`: of all labels. The texts are ``label=class``."""
+        """As `Task.mistakes`: of all labels. Classes are named ``label=class``."""
         from cait_finetune.scores.mistakes import mistakes_of_one_class
 
         found = [

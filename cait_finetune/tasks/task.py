@@ -10,8 +10,8 @@ from cait_finetune.config import Config, DatasetConfig, ExportConfig, TaskConfig
 from cait_finetune.config.checks import within
 from cait_finetune.errors import bad_value
 
-# Tasks import modules that need TensorFlow inside methods: importing TensorFlow takes seconds, and errors
-# of the configuration appear first.
+# Tasks import modules that need TensorFlow inside methods. Configuration errors are then reported
+# before TensorFlow is imported, which takes seconds.
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
@@ -30,16 +30,16 @@ class Task(abc.ABC):
     """What a label is, and all that depends on it.
 
     Attributes:
-        name: the name that `task` gives it, also of its file in ``conf/task/``.
+        name: the value of the key `task.name`, and the name of the file in ``conf/task/``.
         metrics: metrics that can decide which epoch is best. The first is the default.
         measured: all metrics of a validation, without the prefix that ``metrics.jsonl`` gives them.
-        losses: the names in `loss.name` that fit. ``auto`` chooses the first.
+        losses: the allowed values of `loss.name`. ``auto`` chooses the first.
         fewest: the smallest number of classes that a data set may have.
-        answers: what an exported file answers with: ``class``, ``labels`` (a class of each) or
+        answers: the answers of an exported file: ``class``, ``labels`` (a class for each label) or
             ``numbers``.
         train_metric: the metric that the training loss measures on each batch (`Loss.correct`).
         one_class: whether the answer for an image is exactly one class.
-        sections: the sections of a report that only some tasks have, by title.
+        sections: titles of the report sections that this task has and other tasks may lack.
         confidence: the labels of the calibration figure's axes.
         kind: the hub's name of the task.
         noun: what the model is, and what one or several columns are, for the model card.
@@ -106,7 +106,7 @@ class Task(abc.ABC):
         """Check that every export format can hold the task's answers.
 
         Raises:
-            UserError: one cannot.
+            UserError: a format cannot hold them.
         """
         for name in export.formats:
             if name in self.unable:
@@ -120,16 +120,16 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def target(self) -> Target:
-        """How labels are stored, read, counted and divided."""
+        """How labels are stored, read, counted and split."""
 
     @property
     @abc.abstractmethod
     def postprocessing(self) -> Postprocessing:
-        """What a model's outputs become, before anything is fitted."""
+        """The postprocessing of a model's outputs, before it is fitted."""
 
     @abc.abstractmethod
     def also(self, class_names: Sequence[str]) -> tuple[str, ...]:
-        """Return the metrics that the summary of a run shows beside the deciding one, if it has them."""
+        """Return the metrics that a run's summary shows in addition to the deciding metric, if measured."""
 
     @abc.abstractmethod
     def build_loss(self, config: Config, source: Source) -> Loss:

@@ -2,8 +2,7 @@
 
 The model's files use only `implementation`. The submodule `tensorflow` uses XLA and oneDNN,
 and `jax` mixes few heads as a sum, which XLA fuses. `portable` makes fewer passes over memory, on
-both backends. Tests compare every form
-with the plain formulas. This module imports no backend.
+both backends. Tests compare every form with the plain formulas. This module imports no backend.
 """
 
 from __future__ import annotations

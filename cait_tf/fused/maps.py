@@ -18,7 +18,7 @@ from cait_tf.fused.elementwise import row_sums
 from cait_tf.fused.types import sizes
 
 # Bounds of a row's sum of exponentials. Between the bounds no exponential is infinite, and none
-# that matters underflows. A kernel's weight of 1e-13 divided by the sum does not underflow either.
+# that matters underflows. A kernel's weight of 1e-12 divided by the sum does not underflow either.
 _LEAST_SUM, _GREATEST_SUM = 1e-16, 1e25
 
 

@@ -154,8 +154,8 @@ def _bias(mixing: Any, maps: Any) -> Any:
 def _class_attention(attn: Any, u: Any, formulas: Formulas) -> Any:
     """Compute attention of the class token: ``(B, 1+N, D) -> (B, 1, D)``.
 
-    The function computes neither keys nor values, which saves products. K and V are the kernels of
-    keys and values, and ' transposes: q (u K)' = (q K') u', and probs (u V) = (probs u) V.
+    The function computes neither keys nor values, which saves products. With the key
+    kernel K, the value kernel V and the transpose ', q (u K)' = (q K') u', and probs (u V) = (probs u) V.
     """
     u = ops.cast(u, attn.compute_dtype)
     q = _by_head(attn, attn.q(u[:, 0]) * (attn.embed_dim // attn.num_heads) ** -0.5)  # (H, B, d)
@@ -163,7 +163,7 @@ def _class_attention(attn: Any, u: Any, formulas: Formulas) -> Any:
     k, v = ops.cast(k, u.dtype), ops.cast(v, u.dtype)
     query = _swapped(ops.matmul(q, ops.transpose(k, (0, 2, 1))))  # (B, H, D)
     scores = ops.matmul(query, ops.transpose(u, (0, 2, 1)))  # (B, H, 1+N)
-    # The keys' bias adds the same to all scores of a head. It changes no map, but needs a gradient.
+    # The keys' bias adds one number to all scores of a head. It changes no map, but needs a gradient.
     bias = ops.cast(_by_head(attn, attn.k.bias[None]), q.dtype)
     probs = formulas.softmax(scores + _swapped(ops.sum(q * bias, axis=2, keepdims=True)))
     context = _swapped(ops.matmul(probs, u))  # (H, B, D)

@@ -48,7 +48,7 @@ def parameters(model: keras.Model) -> dict[str, Any]:
 def head_names(names: Iterable[str]) -> set[str]:
     """Return the timm names that belong to the head.
 
-    The norm that only a pooling has and a regressor's statistics belong to the head.
+    The names include `POOLED_NORM`, and the statistics of a regressor's targets.
     """
     return {name for name in names if name.startswith((*_OF_HEAD, f"{POOLED_NORM}."))}
 
@@ -77,7 +77,7 @@ def _head_in_words(tensors: Tensors) -> str:
 
 
 def pooling_of(tensors: Mapping[str, np.ndarray]) -> str:
-    """Return the backbone's `pooling`, by the norm of a mean and the rows of the head."""
+    """Infer the backbone's `pooling` from `POOLED_NORM` and the number of the head's rows."""
     if f"{POOLED_NORM}.weight" in tensors:
         return "token_and_mean"
     first = next((one for one in _ROW_LAYERS if f"{one}.weight" in tensors), None)
@@ -290,7 +290,7 @@ def _has_other_head(tensors: Tensors, variables: Mapping[str, Any]) -> bool:
 
 
 def _norm_without_head(tensors: Tensors, variables: Mapping[str, Any]) -> set[str]:
-    """Return the norm of the mean that a feature extractor's file has, if the model has that norm, too."""
+    """Return the names of `POOLED_NORM`, if source and model have that norm and the source has no head."""
     theirs = head_names(tensors)
     headless = not any(name.startswith(_OF_HEAD) for name in theirs)
     return theirs if headless and theirs <= head_names(variables) else set()

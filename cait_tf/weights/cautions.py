@@ -1,4 +1,4 @@
-"""What a user should know of loaded weights before the outputs are used."""
+"""Warnings about loaded weights that affect the use of the outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def cautions(report: LoadingReport) -> list[str]:
     """Return a sentence for each difference between the weights as trained and the model.
 
     The differences are: columns of the head that keep their values, a head that was trained on images
-    of another size, and images that `cait_tf.preprocess` prepares otherwise.
+    of another size, and training images that were preprocessed otherwise than by
+    `cait_tf.preprocess`.
     """
     found = [report.warning] if report.warning else []
     if report.resampled and column_names(report.loaded):

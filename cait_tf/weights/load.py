@@ -222,7 +222,7 @@ def save_weights(
     """Write the model's weights to a safetensors file with timm's names, which timm loads too.
 
     The file states the model's class names, if the model has them. If the weights have not changed
-    since they were loaded, the file also states their preparation of images, if it is known.
+    since they were loaded, the file also states the preprocessing of their images, if it is known.
 
     Args:
         path: a name that ends in ``.safetensors``.
