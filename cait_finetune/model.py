@@ -242,16 +242,28 @@ def standardise(model: cait_tf.CaiTRegressor, labels: np.ndarray) -> list[str]:
 
 
 class Head(keras.Model):
-    """The model's head as a model: features (B, D) to logits (B, C), or to numbers (B, T)."""
+    """The model's head as a model: the outputs of `Features` to the model's outputs."""
 
     def __init__(self, classifier: cait_tf.CaiTClassifier) -> None:
         super().__init__(name="features_to_logits", autocast=False)
         self.head = classifier.head
         self.target_scale = getattr(classifier, "target_scale", None)
+        self._outputs = classifier.outputs  # a method: Keras would track the classifier's backbone
 
     def call(self, features: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        outputs = self.head(features, training=training)
-        return outputs if self.target_scale is None else self.target_scale(outputs)
+        return self._outputs(features, training)
+
+
+class Features(keras.Model):
+    """The model without its head: images (B, H, W, c) to features (B, F), or to maps (B, h, w, D)."""
+
+    def __init__(self, classifier: cait_tf.CaiTClassifier) -> None:
+        super().__init__(name="images_to_features", autocast=False)
+        self.backbone = classifier.backbone
+        self._features = classifier.features
+
+    def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
+        return self._features(images, training=training)
 
 
 def backbone_facts(model: cait_tf.CaiTClassifier, config: ModelConfig) -> dict[str, str]:

@@ -16,6 +16,7 @@ _HOMES = {
     "CaiTBackbone": "backbone",
     "CaiTClassifier": "classifier",
     "CaiTRegressor": "regressor",
+    "CaiTSegmenter": "segmenter",
     "ImageClassifier": "image_classifier",
     "ImageRegressor": "image_regressor",
     "ImageSeveralClassifier": "image_several",

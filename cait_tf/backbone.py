@@ -221,6 +221,18 @@ class CaiTBackbone(keras.Model):
         (*_, cls), patches, _ = self._forward(images, False, training)
         return self.norm(ops.concatenate([cls, patches], axis=1))
 
+    def forward_trunk(
+        self, images: Any, return_attention: bool = False, training: bool = False
+    ) -> Any:
+        """Return the feature map ``(B, h, w, D)`` of the trunk's last block, without a norm.
+
+        The class-attention stage does not run. (h, w) is the patch grid. With `return_attention`: the
+        feature map, and the attention maps of the trunk's blocks as in a call.
+        """
+        x, maps = self._trunk(images, return_attention, training)
+        x = ops.reshape(x, (-1, *self.grid_size, self.embed_dim))
+        return (x, maps) if return_attention else x
+
     def forward_intermediates(
         self,
         images: Any,
@@ -293,6 +305,24 @@ class CaiTBackbone(keras.Model):
 
         The patch tokens are (B, N, D). No token is normalised.
         """
+        x, maps = self._trunk(images, return_attention, training, take)
+        cls = ops.broadcast_to(self.cls_token, (ops.shape(x)[0], 1, self.embed_dim))  # (B, 1, D)
+        tokens = []
+        for j, block in enumerate(self.blocks_token_only):
+            cls = block(cls, x, return_attention=return_attention, training=training)
+            if return_attention:
+                cls, maps[f"ca_ffn_block_{j}_att"] = cls
+            tokens.append(cls)
+        return tokens, x, maps
+
+    def _trunk(
+        self,
+        images: Any,
+        return_attention: bool,
+        training: bool,
+        take: Callable[[int, Any], None] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the patch tokens (B, N, D) after the trunk's last block, and the attention maps."""
         dtype = keras.backend.standardize_dtype(images.dtype)
         if "float" not in dtype:
             raise CaiTError(
@@ -313,14 +343,7 @@ class CaiTBackbone(keras.Model):
                 x, maps[f"sa_ffn_block_{i}_att"] = x
             if take:
                 take(i, x)
-        cls = ops.broadcast_to(self.cls_token, (ops.shape(x)[0], 1, self.embed_dim))  # (B, 1, D)
-        tokens = []
-        for j, block in enumerate(self.blocks_token_only):
-            cls = block(cls, x, return_attention=return_attention, training=training)
-            if return_attention:
-                cls, maps[f"ca_ffn_block_{j}_att"] = cls
-            tokens.append(cls)
-        return tokens, x, maps
+        return x, maps
 
     def save_own_variables(self, store: Any) -> None:
         """Store the weights, the patch grid, and how images are prepared, if that is known.

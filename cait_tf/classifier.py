@@ -34,6 +34,9 @@ class CaiTClassifier(keras.Model):
         head_options: options of the head, such as ``{"hidden": 512}``. `None`: the defaults.
     """
 
+    #: The heads that the model can have, with their options.
+    HEADS = OPTIONS
+
     def __init__(
         self,
         num_classes: int = 1000,
@@ -49,9 +52,9 @@ class CaiTClassifier(keras.Model):
         # The head reads float32 features and writes float32 logits under every precision.
         self.backbone = CaiTBackbone(name="backbone", **kwargs)
         self.head_kind = head
-        self.head_options = {**OPTIONS.get(head, {}), **(head_options or {})}
+        self.head_options = {**self.HEADS.get(head, {}), **(head_options or {})}
         self.head = build_head(
-            head, num_classes, self.backbone.norm.dtype_policy, **self.head_options
+            head, num_classes, self.backbone.norm.dtype_policy, self.HEADS, **self.head_options
         )
         self.class_names = class_names
         self.build()
@@ -61,15 +64,27 @@ class CaiTClassifier(keras.Model):
             return
         with keras.name_scope(self.name, caller=self):
             self.backbone.build()
-            self.head.build((None, self.backbone.num_features))
+            self.head.build(self.feature_shape)
         self.built = True
 
     def call(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
+        features = self.features(images, return_attention, training)  # (B, F)
         if not return_attention:
-            features = self.backbone(images, training=training)  # (B, F)
             return self.outputs(features, training)  # (B, C)
-        features, maps = self.backbone(images, return_attention=True, training=training)
+        features, maps = features
         return self.outputs(features, training), maps
+
+    @property
+    def feature_shape(self) -> tuple[int | None, ...]:
+        """The shape of the head's input, ``(None, F)``."""
+        return (None, self.backbone.num_features)
+
+    def features(self, images: Any, return_attention: bool = False, training: bool = False) -> Any:
+        """Return the head's input for normalised images ``(B, h, w, c)``: features ``(B, F)``.
+
+        With `return_attention`: the features, and the attention maps of `CaiTBackbone`.
+        """
+        return self.backbone(images, return_attention=return_attention, training=training)
 
     def outputs(self, features: Any, training: bool = False) -> Any:
         """Return logits ``(B, C)`` for features ``(B, F)``."""
@@ -115,6 +130,10 @@ class CaiTClassifier(keras.Model):
     def num_forward_places(self) -> int:
         """The number of positions, as `CaiTBackbone.num_forward_places`."""
         return self.backbone.num_forward_places
+
+    def unused(self, path: str) -> bool:
+        """Return whether the variable at `path` has no effect on the outputs. Here each has one."""
+        return False
 
     def no_weight_decay(self) -> set[str]:
         """Return names of parameters without weight decay, as `CaiTBackbone.no_weight_decay`."""

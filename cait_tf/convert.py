@@ -140,14 +140,17 @@ def _model_for(
 ) -> Any:
     from cait_tf.backbone import CaiTBackbone
     from cait_tf.classifier import CaiTClassifier
+    from cait_tf.heads import OF_PATCHES
     from cait_tf.regressor import CaiTRegressor
+    from cait_tf.segmenter import CaiTSegmenter
     from cait_tf.weights.geometry import geometry
 
     shape = geometry(tensors, grid, source)
     if "num_targets" in shape:
         model = CaiTRegressor(target_names=class_names, **shape)
     elif "num_classes" in shape:
-        model = CaiTClassifier(class_names=class_names, **shape)
+        headed = CaiTSegmenter if shape.get("head") in OF_PATCHES else CaiTClassifier
+        model = headed(class_names=class_names, **shape)
     else:
         model = CaiTBackbone(**shape)
     if not model.built:

@@ -1,15 +1,18 @@
-"""Heads of a classifier: features (B, D) to logits (B, C), both float32 under every precision."""
+"""Heads: features (B, D) to logits (B, C), or feature maps to maps of logits.
+
+Features and logits are float32 under every precision.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 from cait_tf.errors import CaiTError
 from cait_tf.keras_ops import ops
-from cait_tf.layers import gelu, trunc_normal
+from cait_tf.layers import gelu, layer_norm, trunc_normal
 from cait_tf.weights.class_names import check_same_columns
 from cait_tf.weights.keras_file import as_numbers, of_numbers
 
@@ -135,6 +138,32 @@ class BatchNormHead(keras.layers.Layer):
         return self.fc(self.norm(features, training=training))  # (B, C)
 
 
+class PatchHead(keras.layers.Layer):
+    """LayerNorm and one linear layer on each patch token: (B, h, w, D) to logits (B, h, w, C).
+
+    The linear protocol for segmentation of DINOv2 (Oquab et al. 2023, arXiv:2304.07193) has a BatchNorm in
+    place of the LayerNorm. LayerNorm has no statistics of a batch, so micro-batches, the number of devices
+    and the batch size do not change the logits of an image.
+
+    Args:
+        units: number of classes C.
+    """
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.patch_norm = layer_norm("patch_norm", self.dtype_policy)
+        self.fc = NamedDense(
+            units, kernel_initializer=trunc_normal(), dtype=self.dtype_policy, name="fc"
+        )
+
+    def build(self, input_shape: tuple) -> None:
+        self.patch_norm.build(input_shape)
+        self.fc.build(input_shape)
+
+    def call(self, features: Any, training: bool = False) -> Any:
+        return self.fc(self.patch_norm(features))  # (B, h, w, C)
+
+
 def is_batch_statistic(path: str) -> bool:
     """Whether the variable at `path` is a statistic of batches, which the training step updates."""
     return path.rsplit("/", 1)[-1] in ("moving_mean", "moving_variance")
@@ -175,7 +204,7 @@ def class_columns(head: keras.layers.Layer) -> NamedColumns:
     match head:
         case MLPHead():
             return head.fc2
-        case BatchNormHead():
+        case BatchNormHead() | PatchHead():
             return head.fc
     return head
 
@@ -187,31 +216,39 @@ OPTIONS: dict[str, dict[str, float | int]] = {
     "cosine": {"scale": 16.0},
     "batchnorm_linear": {},
 }
+#: The heads of `cait_tf.CaiTSegmenter`, which give logits for each patch, in the form of `OPTIONS`.
+OF_PATCHES: dict[str, dict[str, float | int]] = {"linear_segmentation": {}}
 
 
 def build_head(
-    kind: str, units: int, dtype: Any, **options: Any
-) -> NamedDense | CosineHead | MLPHead | BatchNormHead:
+    kind: str,
+    units: int,
+    dtype: Any,
+    known: Mapping[str, Mapping[str, Any]] = OPTIONS,
+    **options: Any,
+) -> NamedDense | CosineHead | MLPHead | BatchNormHead | PatchHead:
     """Return the head that `kind` names, called ``head``.
 
     Args:
         units: number of classes.
-        options: the options of the kind. Missing options have the defaults in `OPTIONS`.
+        known: the allowed kinds, each with its options and their defaults.
+        options: the options of the kind. Missing options have the defaults in `known`.
 
     Raises:
         CaiTError: the kind is unknown, or has no such option.
     """
-    if kind not in OPTIONS:
-        raise CaiTError(f"head: got {kind!r}, expected one of {', '.join(OPTIONS)}")
-    if strangers := options.keys() - OPTIONS[kind].keys():
-        known = ", ".join(OPTIONS[kind]) or "none"
+    if kind not in known:
+        raise CaiTError(f"head: got {kind!r}, expected one of {', '.join(known)}")
+    if strangers := options.keys() - known[kind].keys():
+        own = ", ".join(known[kind]) or "none"
         raise CaiTError(
-            f"head: got the option {min(strangers)} with head {kind!r}, expected of its options: {known}"
+            f"head: got the option {min(strangers)} with head {kind!r}, expected of its options: {own}"
         )
     makers: dict[str, Callable[..., Any]] = {
         "linear": lambda **named: NamedDense(units, kernel_initializer=trunc_normal(), **named),
         "mlp": lambda **named: MLPHead(units, **named),
         "cosine": lambda **named: CosineHead(units, **named),
         "batchnorm_linear": lambda **named: BatchNormHead(units, **named),
+        "linear_segmentation": lambda **named: PatchHead(units, **named),
     }
-    return makers[kind](**{**OPTIONS[kind], **options}, dtype=dtype, name="head")
+    return makers[kind](**{**known[kind], **options}, dtype=dtype, name="head")

@@ -11,7 +11,9 @@ from typing import Any
 from cait_tf.backbone import CaiTBackbone
 from cait_tf.classifier import CaiTClassifier
 from cait_tf.errors import WeightsError
+from cait_tf.heads import OF_PATCHES
 from cait_tf.regressor import CaiTRegressor
+from cait_tf.segmenter import CaiTSegmenter
 from cait_tf.variants import Variant, get_variant
 from cait_tf.weights import official, shipped
 from cait_tf.weights.cautions import cautions
@@ -56,7 +58,7 @@ def build_model(
         num_targets: number of targets. Above 0: return a `CaiTRegressor`, which ignores
             `num_classes`. `class_names` are then the names of the targets.
         **kwargs: further arguments of `CaiTClassifier` and `CaiTBackbone`, such as ``head="mlp"`` or
-            ``dtype="mixed_bfloat16"``.
+            ``dtype="mixed_bfloat16"``. ``head="linear_segmentation"``: return a `CaiTSegmenter`.
 
     Raises:
         CaiTError: the name is unknown, or the model refuses a value.
@@ -81,7 +83,8 @@ def build_model(
     if num_targets:
         model = CaiTRegressor(num_targets, class_names, **config)
     elif num_classes:
-        model = CaiTClassifier(num_classes, class_names, **config)
+        headed = CaiTSegmenter if config.get("head") in OF_PATCHES else CaiTClassifier
+        model = headed(num_classes, class_names, **config)
     else:
         model = CaiTBackbone(**config)
     if not model.built:

@@ -105,8 +105,7 @@ class TrunkMap(keras.layers.Layer):
         self.built = True  # the backbone was built before
 
     def call(self, images: Any, training: bool = False) -> Any:
-        _, maps = self.backbone.forward_intermediates(images, 1, training=training)
-        return maps[0]
+        return self.backbone.forward_trunk(images, training=training)
 
     def compute_output_spec(self, images: Any, training: bool = False) -> keras.KerasTensor:
         shape = (images.shape[0], *self.backbone.grid_size, self.backbone.embed_dim)

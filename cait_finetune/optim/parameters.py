@@ -44,7 +44,7 @@ def parameter_table(
 ) -> list[Parameter]:
     """Return the table of a model. ``full`` trains every row; other methods train the head.
 
-    The rows of statistics are always frozen. The training step updates the statistics of a BatchNorm
+    The rows of statistics, and of variables without effect (`unused`), are always frozen. The training step updates the statistics of a BatchNorm
     head. The statistics of a regressor's targets are constant.
 
     The multiplier of layer-wise decay is ``layer_decay ** (last_id - id)``, which is 1 for the head
@@ -67,7 +67,9 @@ def parameter_table(
                 group=group,
                 multiplier=layer_decay ** (last - group),
                 weight_decay=weight_decay if decays else 0.0,
-                trainable=not is_statistic(variable.path) and (method == "full" or group == last),
+                trainable=not is_statistic(variable.path)
+                and not model.unused(variable.path)
+                and (method == "full" or group == last),
                 variable=variable,
             )
         )

@@ -122,4 +122,4 @@ def trained_part(prepared: Prepared, phase: Phase) -> tuple[keras.Model, keras.M
     model = prepared.plan.model
     if prepared.streams.features:
         return models.Head(model), None
-    return (models.Head(model), model.backbone) if phase.head_only else (model, None)
+    return (models.Head(model), models.Features(model)) if phase.head_only else (model, None)

@@ -61,6 +61,7 @@ def is_regressor(names: Collection[str]) -> bool:
 def kind_of_head(names: Collection[str]) -> str:
     """Return the kind of head, a key of `cait_tf.heads.OPTIONS`, that has parameters of these names."""
     kinds = {
+        "head.patch_norm.weight": "linear_segmentation",
         "head.fc2.weight": "mlp",
         "head.fc.weight": "batchnorm_linear",
         "head.scale.weight": "cosine",

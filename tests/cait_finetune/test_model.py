@@ -304,13 +304,16 @@ def test_targets_that_no_layer_has():
         models.adapt(tiny_model(), low_rank(targets="kvq"))
 
 
-def test_the_head_alone_is_the_classifiers_own():
-    model = tiny_model()
+@pytest.mark.parametrize("kind", ["CaiTClassifier", "CaiTRegressor", "CaiTSegmenter"])
+def test_features_and_head_are_the_two_halves_of_the_model(kind):
+    geometry = {"image_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 1, "num_heads": 2}
+    model = getattr(cait_tf, kind)(3, **geometry)
     images, _ = batch()
-    head = models.Head(model)
-    features = model.backbone(images)
-    np.testing.assert_array_equal(head(features, training=True), model(images))
-    assert [id(variable) for variable in head.weights] == [id(v) for v in model.head.weights]
+    head, features = models.Head(model), models.Features(model)
+    np.testing.assert_array_equal(head(features(images), training=True), model(images))
+    halves = [id(variable) for half in (features, head) for variable in half.weights]
+    assert sorted(halves) == sorted(id(variable) for variable in model.weights)
+    assert len(head.weights) == len(model.weights) - len(model.backbone.weights)
 
 
 @pytest.mark.slow
