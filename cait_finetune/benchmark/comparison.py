@@ -149,8 +149,8 @@ def compare(
 ) -> Comparison:
     """Measure a row for each task.
 
-    If the system ends a worker, its task has no row, and the same task with a larger batch is not
-    measured.
+    If the system ends a worker, the worker's task has no row. The function then skips the same task
+    with larger batches.
 
     Args:
         ours: module of our worker.

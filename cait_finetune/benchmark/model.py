@@ -82,8 +82,8 @@ class ModelBenchmark(_ModelKeys):
     calls. `latency_repetitions` replaces `repetitions` for latency. `threads` 0 uses all cores.
     `image_size` is one side or [height,width]; null uses each model's own size. Training is measured for each value of `remat`: true
     sets ``model.remat`` for our model, and gradient checkpointing for timm's. `whole` trains each batch
-    in one micro-batch, as an accelerator does. Several `batch_sizes` give a table of the largest batch
-    that fits into 8 to 80 GB.
+    in one micro-batch, as an accelerator does. Several `batch_sizes` give a table of the largest
+    training batch that fits into 8 to 80 GB.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_xxs24_224", "cait_s24_224"])

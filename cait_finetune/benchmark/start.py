@@ -28,11 +28,11 @@ _TAIL = 2000  # characters of a failed run's output
 
 @dataclass
 class StartBenchmark:
-    """The keys of the command. It trains each of `models` on the digits, `runs` times in turn.
+    """The keys of the command. It starts a run of each of `models` on the digits, `runs` times in turn.
 
-    Before the timed runs, one short run of each model fills the system's file cache and
-    ``train.compile_cache_dir``. The short runs are not timed. Only one run is active at a time,
-    with all cores.
+    The command ends each timed run after the first step. Before the timed runs, one short run of
+    each model fills the system's file cache and ``train.compile_cache_dir``. The short runs are not
+    timed. Only one run is active at a time, with all cores.
     """
 
     models: list[str] = field(default_factory=lambda: ["cait_nano_32", "cait_xxs24_224"])
@@ -79,7 +79,7 @@ class StartBenchmark:
 
 
 def short_run(words: list[str]) -> None:
-    """Execute a run of a few steps. The run writes its compiled code at its end.
+    """Execute a run of a few steps. The run ends normally, so its compiled code stays in the cache.
 
     Raises:
         UserError: the run failed.

@@ -69,7 +69,8 @@ class Loggers:
             result: content of ``result.json``. The loggers get its numbers only.
             pictures: PNG files, by name.
             artifacts: files or directories to keep, by name.
-            confusions: the answers of the test split for each label. Empty: no confusion matrix.
+            confusions: true and predicted classes of the test split, one item per label. Empty: no
+                confusion matrix.
         """
         metrics = {
             key: value

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class Confusion(NamedTuple):
-    """What a confusion matrix counts.
+    """The true and predicted classes of one label, from which a logger draws a confusion matrix.
 
     Attributes:
         truth: the true class index of each image.
-        predicted: its predicted class index.
+        predicted: the predicted class index of each image.
         class_names: names of the classes.
-        label: the label whose classes they are. Empty: images have one label.
+        label: name of the label. Empty: each image has only one label.
     """
 
     truth: Sequence[int]
@@ -66,7 +66,7 @@ class Logger:
         """Log a PNG file."""
 
     def confusion_matrix(self, confusion: Confusion) -> None:
-        """Log the answers for one label of the test split."""
+        """Log the confusion matrix of the test split for one label."""
 
     def artifact(self, name: str, path: Path, aliases: Sequence[str]) -> None:
         """Store a file or directory along with the metrics."""

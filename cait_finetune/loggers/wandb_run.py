@@ -177,7 +177,7 @@ class WandbRun(Logger):
         return "online", "", True
 
     def _lost(self) -> str:
-        """Return why an online run has lost the service, or an empty string."""
+        """Return why an online run can no longer use the service, or an empty string."""
         online = self._run.settings.mode == "online"
         return trouble(self._run.settings.base_url, self._key) if online else ""
 

@@ -28,9 +28,10 @@ def gc_disabled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """Disable the collector during the imports of a command, and exempt the imported objects.
+    """Disable the collector during a command's imports, then exempt the objects made so far.
 
-    Only the first block of a process exempts objects. A later block would also exempt garbage.
+    The collector never visits an exempt object again. Only the first block of a process exempts
+    objects. A later block would also exempt garbage.
     """
     with gc_disabled():
         yield

@@ -23,7 +23,8 @@ _PAUSE = 0.1  # seconds between two attempts to acquire a lock
 class InUse(Exception):
     """Another process, or another part of this process, holds the lock.
 
-    The text names the holder: ``process 12 on node3 since …``.
+    The text names the holder: ``process 12 on node3 since …``, or ``another process`` if the file
+    does not name the holder.
     """
 
 

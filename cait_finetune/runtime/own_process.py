@@ -72,7 +72,7 @@ def in_own_process(function: Callable[[], Any], advice: Callable[[], str] = str)
             os.close(reading)
             _end_with(parent)
             _answer(function, writing)
-        for number in tuple(received):  # these signals came before `child` was set
+        for number in tuple(received):  # may have come before `child` was set
             os.kill(child, number)
         os.close(writing)
         with open(reading, "rb") as pipe:

@@ -36,10 +36,10 @@ def restored_logging() -> Iterator[None]:
 def restored_process_state() -> Iterator[None]:
     """Restore logging, random states and TensorFlow options when the block ends.
 
-    In addition to the state of `restored_logging`, the block restores the setting of fused
-    operations, the random states of Python, NumPy, Keras and TensorFlow, and deterministic
-    operations. TensorFlow cannot restore its number of threads. Therefore only commands set the
-    number of threads.
+    The block restores everything that `restored_logging` restores. It also restores the random
+    states of Python, NumPy, Keras and TensorFlow, and the settings of fused and deterministic
+    operations. TensorFlow cannot change its number of threads later. Therefore only commands set
+    the number of threads.
     """
     with restored_logging():
         with quiet_imports():

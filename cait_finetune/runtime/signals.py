@@ -115,12 +115,13 @@ def preemptible(name: str, advice: str) -> Iterator[None]:
 
     `Interruption` replaces the handlers while a run has a state to save. The handler raises
     SystemExit. A library may catch SystemExit, and C++ code that calls Python replaces the
-    exception by its own error. Therefore a later signal raises SystemExit again, and the end of the
-    block raises SystemExit in place of a normal end or another error.
+    exception by its own error. Therefore a signal that comes `LOST` seconds later raises SystemExit
+    again. After a signal, the block itself also ends with SystemExit, even if its code returned
+    normally or raised another error.
 
-    After the block, a command's own process ignores the signals, because the interpreter and
-    TensorFlow take a while to end. Any other process gets its handlers back. A block inside another
-    block changes nothing.
+    After the block, a command's own process ignores SIGTERM, SIGINT and SIGHUP, because the
+    interpreter and TensorFlow take a while to end. In any other process, the block restores the
+    previous handlers. A block inside another block changes nothing.
 
     Args:
         name: begins the message, such as ``cait_finetune export``.

@@ -78,8 +78,8 @@ def keep_compiled(directory: Path | None, environment: MutableMapping[str, str])
 def conditions(environment: Mapping[str, str]) -> str:
     """Return a directory name that identifies the TensorFlow version, the CPU and the compiler flags.
 
-    Machines with different CPUs may share a home directory. TensorFlow would load code that was
-    compiled with other flags in the environment.
+    Machines with different CPUs may share a home directory. TensorFlow does not compare flags: it
+    would load code that was compiled with other flags.
 
     Returns:
         The first 16 hex digits of a SHA-256 checksum.

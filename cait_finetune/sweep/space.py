@@ -40,8 +40,8 @@ def read_space(
     """Return the keys that vary among `words`, after a check of their values.
 
     The function checks both ends of every interval and range, and every choice. An interval is over
-    integers if the key takes integers, and continuous otherwise; the notation of its ends does not
-    matter. As in Hydra, a range does not contain its stop.
+    integers if the key's value is an integer, and continuous otherwise. ``8`` and ``8.0`` mean the
+    same end. As in Hydra, a range does not contain its stop.
 
     Args:
         words: command-line words in Hydra's sweep syntax.
